@@ -1,0 +1,130 @@
+"""The composition root: builds every room once, starts upward, drains downward. Nothing else knows all of them."""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+from uuid import UUID
+
+import structlog
+
+from ingester.core.ids import uuid7
+from ingester.faults import Faults
+from ingester.pipeline import Arrival, Pipeline, Sources
+from ingester.settings import Settings
+from ingester.store import migrate
+from ingester.store.db import Database, Trouble, classify
+from ingester.store.directory import Directory
+from ingester.store.housekeeping import expire_claims, expire_refusals
+from ingester.store.refusals import Refusals
+from ingester.transport.listener import SmtpDoor
+
+FLUSH_SECONDS = 2.0
+HOUSEKEEPING_SECONDS = 600.0
+
+_log = structlog.get_logger(__name__)
+
+
+def now() -> datetime:
+    """The wall clock, in UTC."""
+    return datetime.now(UTC)
+
+
+def new_id() -> UUID:
+    """A fresh UUIDv7."""
+    return uuid7(unix_ms=time.time_ns() // 1_000_000, entropy=os.urandom(10))
+
+
+class App:
+    """One process: the store, the pipeline and the doors."""
+
+    def __init__(self, settings: Settings, *, watch: Callable[[Arrival], None] | None = None) -> None:
+        self.settings = settings
+        self.database = Database(settings)
+        self.directory = Directory(self.database)
+        self.refusals = Refusals(self.database, new_id)
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="scan")
+        self.pipeline = Pipeline(
+            settings=settings,
+            database=self.database,
+            directory=self.directory,
+            refusals=self.refusals,
+            faults=Faults.parse(settings.test.faults),
+            sources=Sources(now=now, new_id=new_id),
+            threads=self._threads,
+            watch=watch,
+        )
+        self._chores: list[asyncio.Task[None]] = []
+        self._doors: list[SmtpDoor] = []
+
+    async def open(self) -> None:
+        """Open what commands need: the store and the directory, no door."""
+        await self.database.open()
+        self.directory.start()
+
+    async def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Start upward: store, directory, chores, then the doors."""
+        await self.open()
+        self._chores.append(asyncio.create_task(self._flush(), name="refusals"))
+        self._chores.append(asyncio.create_task(self._clean(), name="housekeeping"))
+        door = SmtpDoor(settings=self.settings, pipeline=self.pipeline)
+        await door.start(sockets)
+        self._doors.append(door)
+
+    async def drain(self) -> None:
+        """Drain downward: the doors finish what they took, then everything below them closes."""
+        await asyncio.gather(*(door.drain(self.settings.drain_seconds) for door in self._doors))
+        await self.close()
+
+    async def close(self) -> None:
+        """Close what `open` and `start` opened."""
+        for chore in self._chores:
+            chore.cancel()
+        await asyncio.gather(*self._chores, return_exceptions=True)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                await self.refusals.flush()
+        await self.directory.stop()
+        await self.database.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _flush(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            await self.refusals.flush()
+
+    async def _clean(self) -> None:
+        """Remove what is over its time, in small steps; a database that is away is tried again next time."""
+        while True:
+            try:
+                async with self.database.connection() as connection:
+                    await expire_claims(connection, now())
+                    await expire_refusals(connection, now(), self.settings.store.refusal_days)
+            except Exception as error:
+                if classify(error) not in (Trouble.TRANSIENT, Trouble.LASTING):
+                    raise
+            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+
+
+async def check_schema(settings: Settings) -> list[str]:
+    """The migrations that the database lacks. Raises what the database raises when it is away."""
+    database = Database(settings)
+    connection = await database.connect()
+    try:
+        return await migrate.check(connection)
+    finally:
+        await connection.close()
+
+
+async def apply_schema(settings: Settings) -> list[str]:
+    """Apply what the database lacks and give the names."""
+    database = Database(settings)
+    connection = await database.connect()
+    try:
+        return await migrate.migrate(connection)
+    finally:
+        await connection.close()

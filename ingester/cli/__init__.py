@@ -1,0 +1,62 @@
+"""The command `ingester`: names of the sub-commands and where each lives. No work is done here.
+
+A sub-command's module is imported when it is called; the help lists them without importing any.
+"""
+
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from ingester import __version__
+
+COMMANDS = {
+    "serve": ("ingester.cli.serve", "Receive mail until SIGTERM."),
+    "dev": ("ingester.cli.dev", "Try it here: a local Postgres, a demo tenant and the SMTP door."),
+    "migrate": ("ingester.cli.database", "Apply the migrations that the database lacks."),
+    "dsn": ("ingester.cli.database", "Print the URL of the database in use."),
+    "tenant": ("ingester.cli.tenant", "Add, list, suspend and resume tenants."),
+    "domain": ("ingester.cli.domain", "Add, verify, list and remove receiving domains."),
+    "mailbox": ("ingester.cli.mailbox", "Add, list, suspend and resume mailboxes."),
+    "route": ("ingester.cli.route", "Add, list and remove routes: exact, alias, catch_all."),
+    "send": ("ingester.cli.send", "Send a mail by SMTP and print the reply."),
+    "show": ("ingester.cli.show", "Show a stored message: facts, decision, parts, receipts."),
+    "raw": ("ingester.cli.raw", "Write the bytes of a stored message, or of one part of it."),
+    "dead": ("ingester.cli.dead", "List, show and redrive dead letters."),
+}
+"""Name of a command (and of the function that is it) -> its module and its line in the help."""
+
+
+class _Lazy(click.Group):
+    """A group that imports a command when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click calls it so)
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(import_module(COMMANDS[cmd_name][0]), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="ingester")
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="A TOML file with settings; the environment (INGESTER_*) goes before it.",
+)
+def main(config: Path | None) -> None:
+    """Receive mail, and commit it to Postgres as matched or unmatched rows before saying yes.
+
+    Every command works on the database of INGESTER_DATABASE_URL or, where that is not set, on the one that
+    `ingester dev` runs here. Exit status: 0 done, 1 refused or failed, 2 wrong usage.
+    """
+    del config  # read by settings_of

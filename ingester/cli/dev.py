@@ -1,0 +1,181 @@
+"""`ingester dev`: everything on one machine in one command, to see mail become rows."""
+
+import asyncio
+import os
+import signal
+import smtplib
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from pydantic import SecretStr
+from rich.console import Console
+from rich.markup import escape
+
+from ingester.cli.context import Fail, settings_of
+from ingester.cli.samples import Sample, samples
+from ingester.settings import Listen, Settings
+
+if TYPE_CHECKING:
+    from ingester.pipeline import Arrival
+
+DOMAIN = "demo.test"
+TENANT = "demo"
+MAILBOXES = ("support", "sales")
+DOOR = Listen(host="127.0.0.1", port=2525)
+
+_console = Console(highlight=False, soft_wrap=True)
+
+
+@click.command()
+@click.option("--samples", "send_samples", is_flag=True, help="Also send a dozen mails of different shapes.")
+@click.option("--smtp", metavar="HOST:PORT", help=f"Where SMTP listens (default {DOOR}, or INGESTER_SMTP__LISTEN).")
+@click.option("--dir", "directory", type=click.Path(path_type=Path), help="Where the database lives (INGESTER_DEV_DIR).")
+@click.option("--database-port", type=click.IntRange(1, 65535), help="The port of the local Postgres (default: a free one).")
+@click.pass_context
+def dev(
+    context: click.Context, *, send_samples: bool, smtp: str | None, directory: Path | None, database_port: int | None
+) -> None:
+    """Start a local Postgres, a demo tenant and the SMTP door; print every mail that arrives.
+
+    With INGESTER_DATABASE_URL set, that database is used and no Postgres is started.
+    """
+    from ingester import telemetry  # noqa: PLC0415
+    from ingester.store.embedded import LocalPostgres, LocalPostgresError  # noqa: PLC0415
+    from ingester.supervisor import address, run  # noqa: PLC0415
+    from ingester.transport.listener import bind  # noqa: PLC0415
+
+    settings = _development(settings_of(context, env="development", smtp__listen=smtp, dev_dir=directory))
+    telemetry.configure(settings)
+    postgres = None
+    try:
+        sockets = bind(settings.smtp.listen, reuse_port=False)
+        url = settings.database_url.get_secret_value()
+        if not url:
+            _console.print("Starting Postgres ...", style="dim")
+            port = database_port or 0
+            postgres = LocalPostgres(settings.dev_dir, port=port, say=lambda text: _console.print(text, style="dim"))
+            url = postgres.start()
+        settings = settings.model_copy(update={"database_url": SecretStr(url)})
+        doors = [address(one) for one in sockets]
+        context.exit(run(lambda: _dev(settings, sockets, doors, send_samples=send_samples)))
+    except LocalPostgresError as error:
+        raise Fail(str(error)) from error
+    except OSError as error:
+        raise Fail(f"Cannot listen: {error}. Choose another port with --smtp or INGESTER_SMTP__LISTEN.") from error
+    finally:
+        if postgres is not None:
+            # A second Ctrl-C must not leave Postgres behind.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            postgres.stop()
+            _console.print("Stopped; the data stays.", style="dim")
+
+
+def _development(settings: Settings) -> Settings:
+    """Development's own defaults, where the operator has said nothing."""
+    smtp, log = settings.smtp, settings.log
+    if "listen" not in smtp.model_fields_set:
+        smtp = smtp.model_copy(update={"listen": (DOOR,)})
+    if "level" not in log.model_fields_set:
+        log = log.model_copy(update={"level": "warning"})  # the lines below say what info would
+    return settings.model_copy(update={"smtp": smtp, "log": log})
+
+
+async def _dev(settings: Settings, sockets: Sequence[socket.socket], doors: list[str], *, send_samples: bool) -> int:
+    from ingester.app import App, apply_schema  # noqa: PLC0415
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await apply_schema(settings)
+    await _seed(settings)
+    app = App(settings, watch=_print)
+    await app.start(sockets)
+    _banner(settings, doors)
+    sender = asyncio.create_task(_send(doors[0])) if send_samples else None
+    await stop.wait()
+    _console.print("Stopping ...", style="dim")
+    if sender is not None:
+        sender.cancel()
+    await app.drain()
+    return 0
+
+
+async def _seed(settings: Settings) -> None:
+    """The demo tenant, its domain and its mailboxes, where they are not there yet."""
+    from ingester.app import new_id  # noqa: PLC0415
+    from ingester.store import registry  # noqa: PLC0415
+    from ingester.store.db import Database  # noqa: PLC0415
+
+    connection = await Database(settings).connect()
+    try:
+        async with connection.transaction():
+            await registry.seed(connection, tenant=TENANT, domain=DOMAIN, mailboxes=MAILBOXES, new_id=new_id)
+    finally:
+        await connection.close()
+
+
+def _banner(settings: Settings, doors: list[str]) -> None:
+    host, _, port = doors[0].rpartition(":")
+    dsn = settings.database_url.get_secret_value()
+    _console.print(f"\n[bold]ingester[/bold] takes mail for [bold]{', '.join(f'{m}@{DOMAIN}' for m in MAILBOXES)}[/bold]")
+    _console.print(f"  SMTP      {escape(', '.join(doors))}")
+    _console.print(f"  Postgres  {escape(dsn)}")
+    _console.print("\nSend a mail:", style="dim")
+    _console.print(
+        f"  printf 'Subject: Hello\\n\\nIt works.\\n' | .venv/bin/ingester send - --to {MAILBOXES[0]}@{DOMAIN}"
+        + ("" if (host, port) == (DOOR.host, str(DOOR.port)) else f" --server {escape(doors[0])}")
+    )
+    _console.print("Read the rows:", style="dim")
+    _console.print('  psql "$(.venv/bin/ingester dsn)" -c "SELECT subject, reply_match_status FROM messages"')
+    _console.print("Ctrl-C stops everything.\n", style="dim")
+
+
+def _print(arrival: "Arrival") -> None:
+    """One line per mail: time, from, to, subject, matched or unmatched, parts, milliseconds."""
+    envelope, message, outcome = arrival.envelope, arrival.message, arrival.outcome
+    sender = (message.from_address if message else None) or envelope.mail_from or "<>"
+    recipients = ", ".join(str(recipient.address) for recipient in envelope.recipients)
+    if outcome.stored:
+        matched = any(stored.matched for stored in outcome.stored)
+        word, colour = ("matched", "green") if matched else ("unmatched", "yellow")
+        if outcome.reason == "duplicate":
+            word, colour = "duplicate", "blue"
+        count = outcome.stored[0].parts
+        parts = f"{count} part{'' if count == 1 else 's'}"
+    else:
+        # Accepted without a row for a mailbox is the dead letter's yes.
+        word, colour, parts = ("dead letter" if outcome.reason == "accepted" else outcome.reason.value), "red", "-"
+    subject = (message.subject if message else "") or "(no subject)"
+    _console.print(
+        f"[dim]{envelope.received_at.astimezone():%H:%M:%S}[/dim]  {escape(_fit(sender, 26))}  {escape(_fit(recipients, 28))}  "
+        f"{escape(_fit(subject, 34))}  [{colour}]{word:<11}[/{colour}]  {parts:>8}  {arrival.seconds * 1000:7.1f} ms"
+    )
+
+
+def _fit(text: str, width: int) -> str:
+    """Cut or pad to a column; control characters of a stranger's mail never reach the terminal."""
+    plain = "".join(char if char.isprintable() else " " for char in text)
+    return plain[: width - 1] + "\u2026" if len(plain) > width else plain.ljust(width)
+
+
+async def _send(door: str) -> None:
+    """Send the samples by SMTP, in a thread: the door must be free to answer."""
+    host, _, port = door.rpartition(":")
+    run_id = os.urandom(4).hex()
+    sent = 0
+    for sample in samples(DOMAIN, run_id):
+        try:
+            await asyncio.to_thread(_send_one, host.strip("[]"), int(port), sample)
+            sent += 1
+        except (smtplib.SMTPException, OSError) as error:
+            _console.print(f"The sample of {sample.shows} was not taken: {error}", style="red", markup=False)
+    _console.print(f"{sent} samples sent.", style="dim")
+
+
+def _send_one(host: str, port: int, sample: Sample) -> None:
+    with smtplib.SMTP(host, port, local_hostname="samples.test", timeout=30) as client:
+        client.sendmail(sample.mail_from, list(sample.recipients), sample.data)

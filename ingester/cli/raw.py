@@ -1,0 +1,140 @@
+"""`ingester raw`: the bytes of a stored mail, or of one part of it, exactly."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import click
+
+from ingester.cli.context import Fail, query, settings_of
+from ingester.cli.naming import located
+
+if TYPE_CHECKING:
+    from ingester.store.db import Connection
+    from ingester.store.reading import Located, StoredPart, StoredReceipt
+
+
+@click.command()
+@click.argument("message_id", type=click.UUID)
+@click.option("--trace", "with_trace", is_flag=True, help="Put Return-Path and Received (from the receipt) in front.")
+@click.option("--part", "ordinal", type=click.IntRange(1), metavar="N", help="The decoded part N instead of the mail.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Not to stdout.")
+@click.pass_context
+def raw(
+    context: click.Context, *, message_id: UUID, with_trace: bool, ordinal: int | None, output: Path | None
+) -> None:
+    """Write the raw mail as it was received; with --part one decoded part of it.
+
+    The id of an arrival or of a dead letter will do as well. `ingester show` numbers the parts.
+    """
+    if with_trace and ordinal is not None:
+        raise click.UsageError("--trace and --part exclude each other.")
+    if ordinal is not None:
+        data = query(context, lambda connection: _part(connection, message_id, ordinal))
+    else:
+        host = _host(context) if with_trace else None
+        data = query(context, lambda connection: _mail(connection, message_id, host))
+    if output is None:
+        click.get_binary_stream("stdout").write(data)
+        return
+    try:
+        output.write_bytes(data)
+    except OSError as error:
+        raise Fail(f"{output} cannot be written: {error.strerror}") from error
+
+
+def _host(context: click.Context) -> str:
+    """Our name in Received, as the SMTP door gives it."""
+    import socket
+
+    return settings_of(context).smtp.hostname or socket.gethostname()
+
+
+async def _mail(connection: "Connection", any_id: UUID, host: str | None) -> bytes:
+    """The raw mail; `host` asks for the trace."""
+    from ingester.store import reading
+
+    one = await located(connection, any_id)
+    data = await _raw(connection, one)
+    if host is None:
+        return data
+    if one.message_id is None:
+        raise Fail("A dead letter has no trace yet: leave --trace out")
+    return trace(await reading.receipts(connection, one.tenant_id, one.message_id), host) + data
+
+
+async def _raw(connection: "Connection", one: "Located") -> bytes:
+    from ingester.store import dead, reading
+    from ingester.store.messages import read_raw
+
+    if one.message_id is not None:
+        message = await reading.message(connection, one.tenant_id, one.message_id)
+        raw_id = None if message is None else message.raw_id
+    else:
+        assert one.dead_letter_id is not None
+        letter = await dead.letter(connection, one.dead_letter_id)
+        raw_id = None if letter is None else letter.raw_id
+    if raw_id is None:
+        raise Fail(f"The message {one.message_id or one.dead_letter_id} has no raw mail")
+    try:
+        return await read_raw(connection, one.tenant_id, raw_id)
+    except LookupError as error:
+        raise Fail(f"The raw mail of {one.message_id or one.dead_letter_id} is gone") from error
+
+
+async def _part(connection: "Connection", any_id: UUID, ordinal: int) -> bytes:
+    from ingester.store import reading
+
+    one = await located(connection, any_id)
+    if one.message_id is None:
+        raise Fail("A dead letter has no parts: it could not be walked")
+    found = await reading.parts(connection, one.tenant_id, one.message_id)
+    part = next((part for part in found if part.ordinal == ordinal), None)
+    if part is None:
+        raise Fail(f"The message {one.message_id} has no part {ordinal}: its parts are 1 to {len(found)}")
+    if part.offset is None:
+        return await reading.part_bytes(connection, one.tenant_id, one.message_id, ordinal) or b""
+    return _decoded(await _raw(connection, one), part)
+
+
+def _decoded(data: bytes, part: "StoredPart") -> bytes:
+    """Decode the view, and hold it against the sha256 that was stored when the mail came."""
+    from hashlib import sha256
+
+    from ingester.core.content import decode_view
+
+    assert part.offset is not None
+    assert part.length is not None
+    decoded = decode_view(data, part.offset, part.length, part.encoding)
+    if sha256(decoded).hexdigest() != part.sha256:
+        raise Fail(f"Part {part.ordinal} does not have the sha256 that was stored with it: the raw mail was changed")
+    return decoded
+
+
+# -- trace headers ----------------------------------------------------------------------------------------------------
+
+
+def trace(receipts: "Sequence[StoredReceipt]", host: str) -> bytes:
+    """Return-Path and one Received for the first arrival (RFC 5321, 4.4), which the stored bytes do not have.
+
+    Protocol names: RFC 3848. What a stranger said of itself is reduced to characters that cannot end a field.
+    """
+    if not receipts:
+        raise Fail("The message has no receipt to make a trace from")
+    first = receipts[0]
+    helo = "".join(c if c.isascii() and (c.isalnum() or c in "-._:[]") else "?" for c in first.helo or "unknown")
+    client = f" ([{first.client_ip}])" if first.client_ip else ""
+    protocol = {"smtp": "ESMTP", "lmtp": "LMTP"}.get(first.door, first.door.upper())
+    secure = "S" if first.tls and first.door in ("smtp", "lmtp") else ""
+    to = f"\r\n for <{_one_line(first.envelope_to[0])}>" if len(first.envelope_to) == 1 else ""
+    when = first.received_at.strftime("%a, %d %b %Y %H:%M:%S +0000")
+    return (
+        f"Return-Path: <{_one_line(first.envelope_from)}>\r\n"
+        f"Received: from {helo[:255]}{client}\r\n by {host} with {protocol}{secure}"
+        f" id {first.arrival_id}{to};\r\n {when}\r\n"
+    ).encode()
+
+
+def _one_line(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text)

@@ -1,0 +1,59 @@
+"""`ingester serve`: the daemon."""
+
+import click
+
+from ingester.cli.context import Fail, settings_of
+from ingester.settings import Settings
+
+
+@click.command()
+@click.option("--migrate", "do_migrate", is_flag=True, help="Run pending migrations first instead of only checking them.")
+@click.pass_context
+def serve(context: click.Context, *, do_migrate: bool) -> None:
+    """Receive mail until SIGTERM.
+
+    Migrations are checked and not run; the daemon starts while the database is away and answers 451 until it is back.
+    """
+    from ingester import telemetry  # noqa: PLC0415
+    from ingester.supervisor import Supervisor, run, serve_one  # noqa: PLC0415
+    from ingester.transport.listener import bind  # noqa: PLC0415
+
+    settings = settings_of(context)
+    telemetry.configure(settings)
+    _ready(settings, do_migrate=do_migrate)
+    try:
+        if settings.workers > 1:
+            status = Supervisor(settings).run()
+        else:
+            sockets = bind(settings.smtp.listen, reuse_port=False)
+            status = run(lambda: serve_one(settings, sockets))
+    except OSError as error:
+        raise Fail(f"Cannot listen: {error}. Change INGESTER_SMTP__LISTEN or free the port.") from error
+    context.exit(status)
+
+
+def _ready(settings: Settings, *, do_migrate: bool) -> None:
+    """Bring the schema up to date or say that it is not. A database that is away is no reason not to start."""
+    import asyncio  # noqa: PLC0415
+
+    import structlog  # noqa: PLC0415
+
+    from ingester.app import apply_schema, check_schema  # noqa: PLC0415
+    from ingester.store.db import classify  # noqa: PLC0415
+
+    log = structlog.get_logger(__name__)
+    if not settings.database_url.get_secret_value():
+        raise Fail("INGESTER_DATABASE_URL is not set: give the URL of a Postgres 15 to 18, or try `ingester dev`.")
+    for name in settings.not_used_yet:
+        log.warning("setting not used yet", name=name)
+    try:
+        if do_migrate:
+            log.info("migrated", applied=asyncio.run(apply_schema(settings)))
+        pending = asyncio.run(check_schema(settings))
+    except Exception as error:
+        if classify(error) is None:
+            raise
+        log.warning("the database is away, mail is deferred until it is back", error=type(error).__name__)
+        return
+    if pending:
+        raise Fail(f"The database lacks migrations ({', '.join(pending)}): run `ingester migrate` or `serve --migrate`.")

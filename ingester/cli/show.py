@@ -1,0 +1,172 @@
+"""`ingester show`: one stored message for human eyes."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import click
+
+from ingester.cli.context import Fail, console, json_option, plain, print_json, query
+from ingester.cli.naming import located
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from ingester.store.db import Connection
+    from ingester.store.reading import StoredMessage, StoredPart, StoredReceipt, StoredThread, ThreadLine
+
+THREAD_LINES = 20
+TEXT_LINES = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """All that is shown, and the shape of `--json`."""
+
+    message: "StoredMessage"
+    decision: list[str]
+    parts: "list[StoredPart]"
+    receipts: "list[StoredReceipt]"
+    thread: "StoredThread | None"
+    thread_messages: "list[ThreadLine]"
+
+
+@click.command()
+@click.argument("message_id", type=click.UUID)
+@json_option
+@click.pass_context
+def show(context: click.Context, *, message_id: UUID, as_json: bool) -> None:
+    """Show a stored message: header facts, verdicts, why it is where it is, parts, receipts, thread.
+
+    The arrival id that an SMTP reply gives ("stored as ...") will do, where it stands for one message.
+    """
+    shown = query(context, lambda connection: _read(connection, message_id))
+    if as_json:
+        print_json(shown)
+    else:
+        _print(shown)
+
+
+async def _read(connection: "Connection", message_id: UUID) -> Shown:
+    from ingester.cli.words import trail
+    from ingester.store import reading
+
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        one = await located(connection, message_id)
+        if one.message_id is None:
+            raise Fail(f"That is a dead letter: see `ingester dead show {one.dead_letter_id}`")
+        message = await reading.message(connection, one.tenant_id, one.message_id)
+        if message is None:
+            raise Fail(f"The message {one.message_id} is gone")
+        return Shown(
+            message=message,
+            decision=trail(message),
+            parts=await reading.parts(connection, one.tenant_id, message.id),
+            receipts=await reading.receipts(connection, one.tenant_id, message.id),
+            thread=await reading.thread(connection, one.tenant_id, message.thread_id),
+            thread_messages=await reading.thread_lines(connection, one.tenant_id, message.thread_id, THREAD_LINES),
+        )
+
+
+# -- printing ---------------------------------------------------------------------------------------------------------
+
+
+def _print(shown: Shown) -> None:
+    screen = console()
+    _section(screen, plain(shown.message.subject) or "(no subject)")
+    screen.print(_facts(shown.message))
+    _section(screen, "Decision")
+    for line in shown.decision:
+        screen.print(plain(line), soft_wrap=True)
+    _section(screen, "Text")
+    screen.print(_excerpt(shown.message), soft_wrap=True)
+    _section(screen, "Parts")
+    screen.print(_parts(shown.parts))
+    _section(screen, "Receipts")
+    screen.print(_receipts(shown.receipts))
+    if shown.thread is not None:
+        count = shown.thread.message_count
+        _section(screen, f"Thread {shown.thread.id}, {count} message{'' if count == 1 else 's'}")
+        screen.print(_thread(shown.thread_messages, shown.message.id))
+
+
+def _section(screen: "Console", title: str) -> None:
+    screen.print()
+    screen.print(title, style="bold", soft_wrap=True)
+
+
+def _facts(message: "StoredMessage") -> "Table":
+    sender = f"{message.from_name} <{message.from_address}>" if message.from_name else message.from_address
+    facts = {
+        "id": message.id,
+        "tenant": message.tenant,
+        "mailbox": f"{message.mailbox} ({message.delivery_role})" if message.delivery_role else message.mailbox,
+        "kind": f"{message.direction} {message.kind}, {message.reply_match_status}",
+        "from": sender,
+        "to": ", ".join(message.to_addresses),
+        "cc": ", ".join(message.cc_addresses),
+        "reply to": ", ".join(message.reply_to_addresses),
+        "envelope from": f"<{message.envelope_from or ''}>",
+        "message id": f"<{message.rfc_message_id}>",
+        "in reply to": f"<{message.in_reply_to}>" if message.in_reply_to else None,
+        "sent": _time(message.sent_at),
+        "received": _time(message.received_at),
+        "size": f"{message.size:,} bytes",
+        "verdicts": f"spf {message.spf}, dkim {message.dkim}, dmarc {message.dmarc}, arc {message.arc}",
+        "flags": ", ".join([*message.flags, *(["quarantined"] if message.quarantined else [])]),
+    }
+    table = _table()
+    table.show_header = False
+    for name, value in facts.items():
+        if value:
+            table.add_row(name, plain(str(value)))
+    return table
+
+
+def _excerpt(message: "StoredMessage") -> str:
+    lines = plain(message.reply_text or message.body_text, lines=True).strip("\n").split("\n")
+    more = f"\n... {len(lines) - TEXT_LINES} more lines" if len(lines) > TEXT_LINES else ""
+    return ("\n".join(lines[:TEXT_LINES]) or "(none)") + more
+
+
+def _parts(parts: "list[StoredPart]") -> "Table":
+    table = _table("part", "path", "role", "type", "filename", "bytes", "offset", "encoding", "sha256", "flags")
+    for part in parts:
+        kind = f"{part.content_type}; charset={part.charset}" if part.charset else part.content_type
+        row = (part.ordinal, part.path, part.role, kind, part.filename, part.decoded_size, part.offset, part.encoding)
+        table.add_row(*(_cell(value) for value in row), part.sha256[:12], _cell(", ".join(part.flags)))
+    return table
+
+
+def _receipts(receipts: "list[StoredReceipt]") -> "Table":
+    table = _table("received", "door", "from", "to", "client", "helo", "tls", "arrival", "")
+    for one in receipts:
+        row = (f"<{one.envelope_from}>", ", ".join(one.envelope_to), one.client_ip, one.helo, one.tls, one.arrival_id)
+        what = "duplicate" if one.duplicate else ("redriven" if one.dead_letter_id else "")
+        table.add_row(_time(one.received_at), one.door, *(_cell(value) for value in row), what)
+    return table
+
+
+def _thread(lines: "list[ThreadLine]", here: UUID) -> "Table":
+    table = _table("", "received", "from", "subject", "", "id")
+    for one in lines:
+        mark = ">" if one.id == here else ""
+        row = (one.from_address, one.subject, one.reply_match_status, one.id)
+        table.add_row(mark, _time(one.received_at), *(_cell(value) for value in row))
+    return table
+
+
+def _table(*columns: str) -> "Table":
+    from rich.table import Table
+
+    return Table(*columns, box=None, pad_edge=False, header_style="dim")
+
+
+def _cell(value: object) -> str:
+    return plain("-" if value in (None, "") else str(value))
+
+
+def _time(value: datetime | None) -> str:
+    return "" if value is None else f"{value:%Y-%m-%d %H:%M:%S} UTC"

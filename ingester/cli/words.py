@@ -1,0 +1,71 @@
+"""The decision of a stored message in words: why it is where it is. Pure; unknown codes are printed as they stand."""
+
+from typing import Any
+
+from ingester.store.reading import StoredMessage
+
+_REASONS = {
+    "attached": "a message that it cites is in this mailbox",
+    "cites_nothing": "it cites no message",
+    "nothing_cited_is_here": "it cites messages, but none of them was in this mailbox",
+    "candidate_unverified": "a message that it cites is here, but who sent it was not verified or expected",
+}
+_METHODS = {
+    "token_recipient": "a reply token in the recipient address",
+    "token_header": "a reply token in a header",
+    "token_reference": "a reply token among the cited ids",
+    "in_reply_to": "its In-Reply-To",
+    "references": "its References",
+    "report": "the report's subject, a message of ours",
+    "late_join": "the arrival of a message that it had cited before",
+}
+_KINDS = {"exact": "the exact route", "alias": "an alias", "catch_all": "the catch-all of the domain"}
+
+
+def trail(message: StoredMessage) -> list[str]:
+    """The trail, one sentence an entry, in the order in which the decision was made."""
+    decision = message.decision
+    lines = [_route(decision.get("route"), message.mailbox)]
+    lines += [_step(step) for step in decision.get("looked_for") or ()]
+    lines.append(_sender(decision.get("sender")))
+    lines.append(_verdict(message, str(decision.get("reason", "no reason was kept"))))
+    return [line for line in lines if line]
+
+
+def _route(route: Any, mailbox: str) -> str:
+    if not isinstance(route, dict):
+        return ""
+    recipients = ", ".join(str(one) for one in route.get("recipients") or ())
+    kind = str(route.get("kind"))
+    tag = f", with the tag {route['tag']}" if route.get("tag") else ""
+    return f"{recipients} reached the mailbox {mailbox} by {_KINDS.get(kind, kind)}{tag}."
+
+
+def _step(step: Any) -> str:
+    if not isinstance(step, dict):
+        return ""
+    where = {"in_reply_to": "In-Reply-To", "references": "References"}.get(str(step.get("by")), str(step.get("by")))
+    found = step.get("found")
+    if found in (None, "nothing"):
+        return f"{where} names <{step.get('id')}>: not in this mailbox."
+    taken = "taken" if step.get("taken") == "yes" else "not taken"
+    return f"{where} names <{step.get('id')}>: that is message {found}, {taken}."
+
+
+def _sender(sender: Any) -> str:
+    if not isinstance(sender, dict):
+        return ""
+    verified = "verified" if sender.get("verified") else "not verified"
+    expected = "expected" if sender.get("expected") else "not expected"
+    return f"The sender was {verified} and {expected}; DMARC: {sender.get('dmarc', 'unknown')}."
+
+
+def _verdict(message: StoredMessage, reason: str) -> str:
+    why = _REASONS.get(reason, reason)
+    if message.reply_match_status != "matched":
+        return f"Unmatched: {why}."
+    method = str(message.reply_match_method)
+    answered = f"Matched by {_METHODS.get(method, method)}: it answers message {message.reply_to_email_id}."
+    if reason == "attached" or method == "late_join":
+        return answered
+    return f"{answered} That message was committed while this one was being decided."

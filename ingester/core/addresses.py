@@ -1,0 +1,143 @@
+"""Address lists of header fields (RFC 5322, 3.4; RFC 6854 groups; obsolete forms): whatever is sent gives mailboxes.
+
+The envelope's grammar is another one and lives in `address`. Linear; nothing raises; nothing is judged.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+from ingester.core.words import decode_words
+
+MAX_TOKENS = 10_000
+"""Tokens read of one field (design page, 9)."""
+_MAX_NAME = 1000
+_MAX_ADDRESS = 1000
+
+_WORD = r"=\?[^?\s]{1,80}\?[bBqQ]\?[^?<>]{0,1000}\?="
+_PLAIN = (
+    rf"(?P<word>{_WORD})|(?P<angle><[^<>]*+>?)|(?P<special>[,:;()])|(?P<space>\s++)"
+    r"|(?P<atom>[^\s,:;()<>\"]++|[>\"])"
+)
+_PLAIN_TOKEN = re.compile(_PLAIN)
+_TOKEN = re.compile(
+    r'(?P<quoted>"(?:[^"\\]|\\.)*+")|(?P<strange><(?:[^<>"]|"(?:[^"\\]|\\.)*+")*+>)|' + _PLAIN, re.DOTALL
+)
+_COMMENT_EDGE = re.compile(r"\\.|[()]", re.DOTALL)
+_QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
+_BLANKS = re.compile(r"\s+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mailbox:
+    """One member of a list: the display name ("" when absent) and the address as sent, or None where there is none."""
+
+    name: str
+    address: str | None
+
+
+@dataclass(slots=True)
+class _Reader:
+    """The mailbox under construction, and those that are done."""
+
+    done: list[Mailbox] = field(default_factory=list)
+    phrase: list[str] = field(default_factory=list)
+    comment: str = ""
+
+    def finish(self, address: str | None = None) -> None:
+        """End a mailbox: with the address in angle brackets, or with what stands there bare."""
+        phrase = "".join(self.phrase)
+        if address is None:
+            bare = _bare_address(self.phrase)
+            if bare is not None:
+                address, phrase = bare, self.comment
+        name = _name(phrase) or _name(self.comment)
+        if address or name:
+            self.done.append(Mailbox(name=name, address=address[:_MAX_ADDRESS] if address else None))
+        self.phrase, self.comment = [], ""
+
+
+def parse_addresses(text: str, *, max_tokens: int = MAX_TOKENS) -> tuple[list[Mailbox], bool]:
+    """The mailboxes of an address list, group members included, in order; and whether it was cut at the limit.
+
+    What stands in angle brackets is the address, whatever the display name looks like. Encoded-words are decoded after
+    the structure is known (RFC 2047, 6.2), so that a decoded comma or bracket cannot make an address.
+    """
+    reader = _Reader()
+    pattern = _TOKEN
+    comments = True
+    pos = 0
+    for _ in range(max_tokens):
+        match = pattern.match(text, pos)
+        if match is None:
+            break
+        pos = match.end()
+        kind, piece = match.lastgroup, match.group()
+        if kind in ("atom", "angle") and ('"' in piece) and pattern is _TOKEN:
+            pattern = _PLAIN_TOKEN  # a quote that nothing closes: from here on quotes are characters like others
+        if kind in ("angle", "strange"):
+            reader.finish(_address(piece[1:].removesuffix(">")))
+        elif piece == "(" and comments:
+            close = _close_comment(text, pos)
+            comments = close >= 0
+            if comments:
+                reader.comment = reader.comment or text[pos : close - 1][:_MAX_NAME]
+                pos = close
+        elif kind != "special":
+            reader.phrase.append(" " if kind == "space" else piece)
+        elif piece in ",;":
+            reader.finish()
+        elif piece == ":":
+            reader.phrase.clear()  # the name of a group, or of a source route
+    reader.finish()
+    return reader.done, pos < len(text)
+
+
+def _close_comment(text: str, pos: int) -> int:
+    """Where the comment that was opened before `pos` ends (they nest), or -1 when it does not."""
+    depth = 1
+    for match in _COMMENT_EDGE.finditer(text, pos):
+        edge = match.group()
+        depth += (edge == "(") - (edge == ")")
+        if not depth:
+            return match.end()
+    return -1
+
+
+def _address(text: str) -> str:
+    """What stands in angle brackets, without blanks around and within, and without a source route."""
+    text = text.strip()
+    if text.startswith("@") and ":" in text:
+        text = text.partition(":")[2]
+    if text.startswith('"'):
+        return text
+    if "(" in text:
+        head, _, rest = text.partition("(")
+        text = head + rest.partition(")")[2]
+    if text[:7].lower() == "mailto:":
+        text = text[7:]
+    return _BLANKS.sub("", text)
+
+
+def _bare_address(tokens: list[str]) -> str | None:
+    """The address among the tokens of a mailbox without angle brackets (RFC 5322, 3.4: addr-spec), or None."""
+    words = "".join(tokens).strip()
+    if "@" not in words:
+        return None
+    if words.startswith('"'):
+        return words if '"@' in words else None
+    if not _BLANKS.search(words):
+        return words
+    tight = re.sub(r"\s*+([@.])\s*+", r"\1", words) if len(words) <= _MAX_ADDRESS else words
+    return next((word.strip("'") for word in tight.split() if "@" in word.strip("@")), None)
+
+
+def _name(phrase: str) -> str:
+    """The readable display name: quotes and quoted pairs undone, encoded-words decoded, blanks single."""
+    text = phrase.strip()[: 4 * _MAX_NAME]
+    if '"' in text and "=?" not in text:
+        text = _QUOTED_PAIR.sub(r"\1", text.replace('\\"', "\0").replace('"', "")).replace("\0", '"')
+    elif '"' in text:
+        text = text.replace('"', "")
+    if "=?" in text:
+        text = decode_words(text)
+    return _BLANKS.sub(" ", text).strip()[:_MAX_NAME]

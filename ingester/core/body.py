@@ -1,0 +1,165 @@
+"""Which leaves are the body (RFC 8621, 4.1.4; RFC 2046, 5.1.4; RFC 2387), what they say, and the role of every part."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from html import escape, unescape
+from urllib.parse import unquote
+
+from ingester.core.charset import Ladder, clean
+from ingester.core.html import TextMaker
+from ingester.core.mime import Node, Part, Scan, decode
+
+_MAX_CID = 998
+_CID = re.compile(r"cid:([^\s\"'<>)]{1,998})", re.IGNORECASE)
+_STEP = 256 << 10
+_MAX_CITED = 5000
+_CHARSET_IN_HTML = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """The text columns of a mail; the ordinals of its body leaves; the Content-IDs that its HTML cites."""
+
+    text: str
+    html: str | None
+    leaves: frozenset[int]
+    cited: frozenset[str]
+
+
+@dataclass(slots=True)
+class _Choice:
+    """What a subtree offers for reading as text, and for reading as HTML: indices of leaves, in order."""
+
+    text: list[int]
+    html: list[int]
+
+
+def read_body(raw: bytes, scan: Scan, flags: set[str]) -> Body:
+    """Choose the body leaves and decode them. Each leaf is decoded once."""
+    choice = _choose(scan)
+    ladder = Ladder(flags=flags)
+    texts: dict[int, str] = {}
+    for index in dict.fromkeys([*choice.text, *choice.html]):
+        texts[index] = _leaf_text(raw, scan.parts[index], ladder)
+    is_html = {index: scan.parts[index].content_type == "text/html" for index in texts}
+    cited = _cited(texts[index] for index in texts if is_html[index])
+    maker = TextMaker()
+    plain = [clean(maker.text(texts[i]), flags) if is_html[i] else texts[i] for i in choice.text]
+    if maker.cut:
+        flags.add("body_text_cut")
+    html: str | None = None
+    if any(is_html[index] for index in choice.html):
+        html = "\n".join(texts[i] if is_html[i] else f"<pre>{escape(texts[i])}</pre>" for i in choice.html)
+    leaves = frozenset(scan.parts[index].ordinal for index in texts)
+    return Body(text=_join(plain), html=html, leaves=leaves, cited=cited)
+
+
+def _join(texts: list[str]) -> str:
+    """One text of several: each begins on a line of its own, nothing is added to a single one."""
+    filled = [text for text in texts if text]
+    return "".join(
+        text if text.endswith("\n") or number == len(filled) else text + "\n" for number, text in enumerate(filled, 1)
+    )
+
+
+def _leaf_text(raw: bytes, part: Part, ladder: Ladder) -> str:
+    data = decode(raw, part)
+    label = part.charset
+    if label is None and part.content_type == "text/html" and not data.isascii():
+        found = _CHARSET_IN_HTML.search(data, 0, 4096)
+        label = found.group(1).decode("ascii") if found else None
+    text = ladder.decode(data, label)
+    return clean(_unix_lines(text), ladder.flags)
+
+
+def _choose(scan: Scan) -> _Choice:
+    """Fold the tree from its end: children come after their parent, so every subtree is ready when it is asked for."""
+    offers: list[list[tuple[int, _Choice]]] = [[] for _ in scan.nodes]
+    choice = _Choice([], [])
+    for number in range(len(scan.nodes) - 1, -1, -1):
+        node = scan.nodes[number]
+        children = offers[number]
+        children.reverse()
+        if node.part is not None:
+            choice = _leaf_choice(scan, node, number)
+        elif node.content_type == "multipart/alternative":
+            choice = _alternative(scan, [child for _, child in children])
+        elif node.content_type == "multipart/related":
+            choice = _related(scan, node, children)
+        else:
+            choice = _concat([child for _, child in children])
+        if node.parent >= 0:
+            offers[node.parent].append((number, choice))
+        offers[number] = []
+    return choice
+
+
+def _leaf_choice(scan: Scan, node: Node, number: int) -> _Choice:
+    assert node.part is not None
+    part = scan.parts[node.part]
+    readable = part.content_type in ("text/plain", "text/html") or (number == 0 and "no_parts" in part.flags)
+    if not readable or part.disposition == "attachment":
+        return _Choice([], [])
+    parent = scan.nodes[node.parent] if node.parent >= 0 else None
+    if parent is not None and part.original_filename and parent.content_type != "multipart/alternative":
+        first = scan.nodes[number - 1] is parent
+        if not first:
+            return _Choice([], [])
+    return _Choice([node.part], [node.part])
+
+
+def _alternative(scan: Scan, children: list[_Choice]) -> _Choice:
+    """RFC 2046, 5.1.4: the last alternative that is understood, for each of the two ways of reading."""
+    out = _Choice([], [])
+    for child in children:
+        if child.text and (_has(scan, child.text, "text/plain") or not _has(scan, out.text, "text/plain")):
+            out.text = child.text
+        if child.html and (_has(scan, child.html, "text/html") or not _has(scan, out.html, "text/html")):
+            out.html = child.html
+    return out
+
+
+def _related(scan: Scan, node: Node, children: list[tuple[int, _Choice]]) -> _Choice:
+    """RFC 2387, 3.2: the root is what `start` names, else the first. A root without text lets the others speak."""
+    start = (node.params.token("start") or "").strip("<> ").lower()
+    root = children[0][1] if children else _Choice([], [])
+    for number, child in children if start else ():
+        part = scan.nodes[number].part
+        if part is not None and (scan.parts[part].content_id or "").lower() == start:
+            root = child
+    return root if root.text or root.html else _concat([child for _, child in children])
+
+
+def _concat(children: list[_Choice]) -> _Choice:
+    return _Choice([i for child in children for i in child.text], [i for child in children for i in child.html])
+
+
+def _has(scan: Scan, indices: list[int], media: str) -> bool:
+    return any(scan.parts[index].content_type == media for index in indices)
+
+
+def _cited(texts: Iterable[str]) -> frozenset[str]:
+    """The Content-IDs that HTML cites (RFC 2392), percent-decoded, in lower case."""
+    found: set[str] = set()
+    for text in texts:
+        for start in range(0, len(text), _STEP):
+            for match in _CID.finditer(text, start, start + _STEP + _MAX_CID):
+                found.add(unquote(unescape(match.group(1))).strip("<>").lower())
+                if len(found) >= _MAX_CITED:
+                    return frozenset(found)
+    return frozenset(found)
+
+
+def _unix_lines(text: str) -> str:
+    """CRLF to LF, in steps: a replacement holds the GIL to its end."""
+    if "\r" not in text:
+        return text
+    out: list[str] = []
+    pos = 0
+    while pos < len(text):
+        stop = min(pos + _STEP, len(text))
+        stop += text.startswith("\n", stop)
+        out.append(text[pos:stop].replace("\r\n", "\n"))
+        pos = stop
+    return "".join(out)

@@ -1,0 +1,162 @@
+"""Bytes to text: the labels of the WHATWG Encoding standard, then a ladder that always ends in some text.
+
+Only codecs of the closed list are ever looked up: Python's registry would import modules for a stranger's label.
+"""
+
+import codecs
+from dataclasses import dataclass, field
+from encodings.aliases import aliases
+
+from charset_normalizer import from_bytes
+
+SAMPLE = 2048
+"""Bytes of foreign text the detector sees: enough to tell, at a cost of some milliseconds."""
+MAX_DETECTIONS = 4
+"""Detections for one mail; beyond, the last rung of the ladder decides."""
+_STEP = 256 << 10
+"""Bytes decoded at a time: the multi-byte codecs hold the GIL for 10 ns a byte."""
+_TOLERATED = 100
+"""One character in so many may be wrong and the declared charset is still believed."""
+
+_CODECS = frozenset({
+    "ascii", "utf_8", "utf_16", "utf_16_be", "utf_16_le", "utf_32", "utf_32_be", "utf_32_le", "utf_7", "cp1250",
+    "cp1251", "cp1252", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258", "cp874", "cp437", "cp850",
+    "cp852", "cp855", "cp858", "cp862", "cp866", "iso8859_2", "iso8859_3", "iso8859_4", "iso8859_5", "iso8859_6",
+    "iso8859_7", "iso8859_8", "iso8859_10", "iso8859_13", "iso8859_14", "iso8859_15", "iso8859_16", "koi8_r",
+    "koi8_u", "mac_roman", "mac_cyrillic", "mac_greek", "mac_latin2", "mac_turkish", "mac_iceland", "gb18030", "hz",
+    "big5hkscs", "cp949", "johab", "cp932", "euc_jp", "euc_jis_2004", "shift_jis_2004", "shift_jisx0213",
+    "iso2022_jp", "iso2022_jp_1", "iso2022_jp_2", "iso2022_jp_2004", "iso2022_jp_3", "iso2022_jp_ext", "iso2022_kr",
+    "ptcp154", "kz1048", "cp1125", "cp720", "cp737", "cp775", "cp857", "cp860", "cp861", "cp863", "cp864", "cp865",
+    "cp869", "tis_620",
+})  # fmt: skip
+_WHATWG = {
+    "latin_1": "cp1252", "iso8859_1": "cp1252", "iso8859_9": "cp1254", "iso8859_11": "cp874", "tis_620": "cp874",
+    "gb2312": "gb18030", "gbk": "gb18030", "euc_kr": "cp949", "shift_jis": "cp932", "big5": "big5hkscs",
+    "cp950": "big5hkscs", "iso2022_jp": "iso2022_jp_ext",
+}  # fmt: skip
+_LABELS = {
+    "utf8": "utf_8", "unicode11utf8": "utf_8", "xunicode20utf8": "utf_8", "utf8mb4": "utf_8", "unicode": "utf_16",
+    "ansi": "cp1252", "ansix341968": "ascii", "win1250": "cp1250", "win1251": "cp1251", "win1252": "cp1252",
+    "xcp1250": "cp1250", "xcp1251": "cp1251", "xcp1252": "cp1252", "cp932": "cp932", "windows31j": "cp932",
+    "xsjis": "cp932", "ksc56011987": "cp949", "ksc56011989": "cp949", "ksc5601": "cp949", "windows949": "cp949",
+    "xksc5601": "cp949", "xgbk": "gb18030", "gb231280": "gb18030", "csgb2312": "gb18030", "xeuccn": "gb18030",
+    "euccn": "gb18030", "hzgb2312": "hz", "xxbig5": "big5hkscs", "cnbig5": "big5hkscs", "xeucjp": "euc_jp",
+    "xmacroman": "mac_roman", "macintosh": "mac_roman", "mac": "mac_roman", "xmaccyrillic": "mac_cyrillic",
+    "xmacukrainian": "mac_cyrillic", "koi": "koi8_r", "koi8": "koi8_r", "koi8ru": "koi8_u", "dos874": "cp874",
+    "windows874": "cp874", "iso88598i": "iso8859_8", "iso88598e": "iso8859_8", "iso88596i": "iso8859_6",
+    "iso88596e": "iso8859_6", "logical": "iso8859_8", "visual": "iso8859_8", "csiso2022jp": "iso2022_jp_ext",
+}  # fmt: skip
+
+
+@dataclass(slots=True)
+class Ladder:
+    """Decodes the bodies of one mail, and remembers what it had to guess."""
+
+    flags: set[str] = field(default_factory=set)
+    detections: int = 0
+
+    def decode(self, data: bytes, label: str | None) -> str:
+        """Declared charset, utf-8, detector, cp1252 with replacement: the first rung that holds gives the text."""
+        if data.isascii() and not _is_wide(label):
+            return data.decode("ascii")
+        codec = codec_of(label)
+        if codec is not None:
+            text = decode_with(data, codec)
+            if text is not None:
+                return text
+        if codec != "utf_8":
+            text = decode_with(data, "utf_8")
+            if text is not None:
+                return text.removeprefix("\ufeff")
+        self.flags.add("charset_guessed")
+        if codec is not None and codec != "ascii":
+            text = data.decode(codec, "replace")
+            if text.count("\ufffd") * _TOLERATED <= len(text):
+                return text
+        detected = self._detect(data)
+        text = decode_with(data, detected) if detected is not None else None
+        return data.decode("cp1252", "replace") if text is None else text
+
+    def _detect(self, data: bytes) -> str | None:
+        self.detections += 1
+        if self.detections > MAX_DETECTIONS:
+            return None
+        best = from_bytes(_sample(data), steps=1, chunk_size=SAMPLE, cp_isolation=_CANDIDATES).best()
+        return codec_of(best.encoding) if best is not None else None
+
+
+_CANDIDATES = [
+    "utf_8", "cp1252", "cp1251", "cp1250", "cp1253", "cp1254", "cp1255", "cp1256", "koi8_r", "gb18030", "big5",
+    "cp932", "euc_jp", "cp949", "iso8859_2",
+]  # fmt: skip
+
+
+def codec_of(label: str | None) -> str | None:
+    """The Python codec for a charset label, by WHATWG's aliases, or None for an unknown or unsafe one."""
+    if not label or len(label) > 60:
+        return None
+    label = label.strip(" \t\"'").lower()
+    plain = "".join(char for char in label if char.isalnum())
+    known = _LABELS.get(plain)
+    if known is not None:
+        return known
+    name = label.replace("-", "_").replace(" ", "_").replace(".", "_").removeprefix("windows_")
+    name = aliases.get(name, name)
+    if name not in _CODECS and name not in _WHATWG:
+        name = aliases.get(plain, plain)
+    name = _WHATWG.get(name, name)
+    return name if name in _CODECS else None
+
+
+def decode_with(data: bytes, codec: str) -> str | None:
+    """Decode strictly, in steps that do not hold the GIL for long. None when the bytes are not of this charset."""
+    try:
+        if len(data) <= _STEP:
+            return data.decode(codec)
+        decoder = codecs.getincrementaldecoder(codec)()
+        steps = [decoder.decode(data[at : at + _STEP]) for at in range(0, len(data), _STEP)]
+        return "".join([*steps, decoder.decode(b"", final=True)])
+    except (UnicodeError, LookupError):
+        return None
+
+
+def decode_label(data: bytes, label: str | None) -> str:
+    """Short text of a header: the declared charset, else utf-8, else cp1252. No detector: too little to tell."""
+    codec = codec_of(label)
+    for name in (codec, "utf_8") if codec else ("utf_8",):
+        text = decode_with(data, name)
+        if text is not None:
+            return text
+    return data.decode(codec if codec and codec != "ascii" else "cp1252", "replace")
+
+
+def clean(text: str, flags: set[str]) -> str:
+    """Text that Postgres takes as text and jsonb: NUL and lone surrogates become U+FFFD, flagged."""
+    if "\0" in text:
+        flags.add("nul_replaced")
+        text = text.replace("\0", "\ufffd")
+    if text.isascii():
+        return text
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        flags.add("nul_replaced")
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def _is_wide(label: str | None) -> bool:
+    """Charsets whose ASCII-looking bytes are not ASCII: UTF-7, UTF-16, ISO-2022 and HZ."""
+    codec = codec_of(label) if label else None
+    return codec is not None and codec.startswith(("utf_7", "utf_16", "utf_32", "iso2022", "hz"))
+
+
+def _sample(data: bytes) -> bytes:
+    """The stretch that starts at the first foreign byte's line: plain ASCII tells nothing."""
+    head = data[: 1 << 20]
+    first = len(head) - len(head.lstrip(_ASCII))
+    start = max(data.rfind(b"\n", 0, first + 1) + 1, first - SAMPLE // 4, 0)
+    return data[start : start + SAMPLE]
+
+
+_ASCII = bytes(range(128))

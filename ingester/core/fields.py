@@ -1,0 +1,93 @@
+"""Header blocks: where one ends, and the fields in it (RFC 5322, 2.2). Linear; never raises; decodes nothing."""
+
+import re
+from dataclasses import dataclass
+
+Field = tuple[str, bytes]
+"""Name in lower case, value as it stands between the colon and the line end, folding included."""
+
+_FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)\n?")
+_FIELD_NAME = re.compile(rb"[!-9;-~]++[ \t]*+:")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeaderBlock:
+    """The fields of one entity, in order. `end` is where the body begins, the empty line passed."""
+
+    offset: int
+    end: int
+    fields: tuple[Field, ...]
+    flags: tuple[str, ...] = ()
+
+    def first(self, name: str) -> bytes | None:
+        """The raw value of the first field of this name (lower case), or None."""
+        for key, value in self.fields:
+            if key == name:
+                return value
+        return None
+
+    def all(self, name: str) -> list[bytes]:
+        """The raw values of all fields of this name (lower case), in order."""
+        return [value for key, value in self.fields if key == name]
+
+
+def read_header(raw: bytes, start: int, stop: int, *, max_bytes: int, max_fields: int, top: bool) -> HeaderBlock:
+    """Read the header block of the entity in [start, stop).
+
+    Fields are read from the first `max_bytes` and up to `max_fields`; the body begins after the empty line even so.
+    A line that is no field ends the block where the empty line was forgotten; before another field it is passed over.
+    """
+    empty, body = _find_empty_line(raw, start, min(stop, start + max_bytes))
+    flags: set[str] = set()
+    limit = empty if empty >= 0 else min(stop, start + max_bytes)
+    if empty < 0 and limit < stop:
+        flags.add("header_limit")
+        empty, body = _find_empty_line(raw, max(start, limit - 2), stop)
+    fields: list[Field] = []
+    pos = start
+    while pos < limit:
+        match = _FIELD.match(raw, pos, limit)
+        if match is None:
+            after = _pass_over(raw, pos, limit, first=pos == start, top=top)
+            if after is None:
+                return HeaderBlock(offset=start, end=pos, fields=tuple(fields), flags=(*sorted(flags), "no_header_end"))
+            flags.add("bad_header_line")
+            pos = after
+            continue
+        if len(fields) >= max_fields:
+            flags.add("header_fields_limit")
+            break
+        fields.append((match.group(1).decode("ascii").lower(), match.group(2)))
+        pos = match.end()
+    if empty < 0:
+        if not top and not any(name.startswith("content-") for name, _ in fields):
+            return HeaderBlock(offset=start, end=start, fields=(), flags=("no_header_end",) if stop > start else ())
+        body = stop
+    return HeaderBlock(offset=start, end=body, fields=tuple(fields), flags=tuple(sorted(flags)))
+
+
+def _find_empty_line(raw: bytes, start: int, stop: int) -> tuple[int, int]:
+    """Where the empty line begins and where it ends, or (-1, -1). CRLF and LF alike."""
+    if raw.startswith(b"\r\n", start, stop):
+        return start, start + 2
+    if raw.startswith(b"\n", start, stop):
+        return start, start + 1
+    crlf = raw.find(b"\n\r\n", start, stop)
+    lf = raw.find(b"\n\n", start, stop if crlf < 0 else crlf + 2)
+    if lf >= 0:
+        return lf + 1, lf + 2
+    return (crlf + 1, crlf + 3) if crlf >= 0 else (-1, -1)
+
+
+def _pass_over(raw: bytes, pos: int, limit: int, *, first: bool, top: bool) -> int | None:
+    """What follows a line that is no field: the next field's offset, or None when the body has begun here.
+
+    A blank-led line continues a field that is not there. A line that looks like a boundary is one. The first line of
+    a part that is no field means that the part has no header at all.
+    """
+    end = raw.find(b"\n", pos, limit) + 1 or limit
+    if raw[pos : pos + 1] in (b" ", b"\t"):
+        return end
+    if raw.startswith(b"--", pos) or (first and not top):
+        return None
+    return end if _FIELD_NAME.match(raw, end, limit) else None

@@ -1,0 +1,67 @@
+"""Header values with a meaning of their own: dates and message-ids, as mail really writes them.
+
+Structure of a block lives in `fields`, text in `words`, address lists in `addresses`. Linear; nothing raises.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from email.utils import parsedate_tz
+
+MAX_ID = 998
+"""Characters of one message-id: a line's length (RFC 5322, 2.1.1)."""
+MAX_IDS = 200
+"""Ids kept of one field. The oldest one is kept, then the newest."""
+_MAX_DATE = 200
+
+_BRACKETED = re.compile(r"<([^<>]*+)>")
+_BLANKS = re.compile(r"\s+")
+_ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:?\d\d)?")
+
+
+def message_ids(text: str) -> tuple[list[str], bool]:
+    """The ids of Message-ID, In-Reply-To or References, without brackets, in order, each once; and whether some fell.
+
+    Blanks within an id are a folding that went wrong. Where nothing is in brackets, words with an `@` count.
+    """
+    found = _BRACKETED.findall(text)
+    if not found:
+        found = [word.strip("<>,;\"'") for word in text.split() if "@" in word]
+    ids = dict.fromkeys(one for one in (_BLANKS.sub("", piece) for piece in found) if one)
+    kept = [one for one in ids if len(one) <= MAX_ID]
+    cut = len(kept) < len(ids)
+    if len(kept) > MAX_IDS:
+        return [kept[0], *kept[1 - MAX_IDS :]], True
+    return kept, cut
+
+
+def message_id(text: str) -> str | None:
+    """The one id of a Message-ID field. Without brackets the whole value counts, if it has no blanks."""
+    ids, _ = message_ids(text[: 4 * MAX_ID])
+    if ids:
+        return ids[0]
+    bare = text.strip("<> \t")
+    return bare if bare and len(bare) <= MAX_ID and not _BLANKS.search(bare) else None
+
+
+def parse_date(text: str) -> datetime | None:
+    """The moment a Date field names (RFC 5322, 3.3; obsolete and ISO 8601 forms), in UTC; None for nonsense.
+
+    No zone, and zones that nobody knows, count as UTC (RFC 5322, 4.3). Years outside 1970 to 2100 are nonsense.
+    """
+    text = text[:_MAX_DATE].strip()
+    found = _ISO.match(text)
+    try:
+        if found is not None:
+            moment = datetime.fromisoformat(found.group())
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        else:
+            parsed = parsedate_tz(text)
+            if parsed is None:
+                return None
+            year, month, day, hour, minute, second = parsed[:6]
+            zone = timezone(timedelta(seconds=parsed[9] or 0))
+            moment = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=zone)
+        moment = moment.astimezone(UTC)
+    except (ValueError, OverflowError, TypeError, IndexError, AttributeError):
+        return None  # parsedate_tz slices before it checks
+    return moment if 1970 <= moment.year <= 2100 else None

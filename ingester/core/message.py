@@ -1,0 +1,215 @@
+"""Everything the store keeps of a mail, derived from its bytes alone: the one entry to the MIME rooms.
+
+`digest` never raises and is bounded; what was cut, guessed or broken is named in `flags`.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+
+from ingester.core.addresses import Mailbox, parse_addresses
+from ingester.core.body import Body, read_body
+from ingester.core.charset import clean
+from ingester.core.content import decode_start, measure
+from ingester.core.fields import HeaderBlock, read_header
+from ingester.core.filename import sanitise
+from ingester.core.headers import message_id, message_ids, parse_date
+from ingester.core.mime import Bounds, Part, Scan, scan, tiles_balance
+from ingester.core.words import header_text, line_text
+
+MAX_SUBJECT = 4096
+MAX_HEADER_TO = 16_384
+"""Characters kept of the decoded Subject and To."""
+MAX_ADDRESSES = 1000
+"""Addresses kept of one field."""
+_REPORT_HEADER = 64 << 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartRow(Part):
+    """A part as it is stored: its role (body, attachment, inline), and what its decoded bytes measure."""
+
+    role: str
+    decoded_size: int
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What a mail says of itself. Nothing here is proven: the From address is what the header claims.
+
+    All text is safe for Postgres: no NUL, no lone surrogates. Ids have no brackets. `sent_at` is in UTC.
+    `content_key` is the second claim key of the design page; it counts only for a mail that has a Message-ID.
+    """
+
+    subject: str
+    from_address: str | None
+    from_name: str | None
+    to_addresses: tuple[str, ...]
+    cc_addresses: tuple[str, ...]
+    reply_to_addresses: tuple[str, ...]
+    header_to: str | None
+    rfc_message_id: str | None
+    in_reply_to: tuple[str, ...]
+    reference_ids: tuple[str, ...]
+    report_message_ids: tuple[str, ...]
+    sent_at: datetime | None
+    date_raw: str | None
+    body_text: str
+    body_html: str | None
+    parts: tuple[PartRow, ...]
+    received_count: int
+    flags: tuple[str, ...]
+    content_key: bytes
+
+
+def digest(raw: bytes, bounds: Bounds) -> Message:
+    """Derive everything from the bytes. CPU: about the decoding of the parts and their sha256."""
+    structure = scan(raw, bounds)
+    flags = set(structure.flags)
+    if not tiles_balance(structure, raw):
+        flags.add("unbalanced")
+    body = read_body(raw, structure, flags)
+    header = _Header(structure.header, _declared_charset(structure), flags)
+    sender = header.addresses("from")
+    first = next((one for one in sender if one.address), None)
+    if len(structure.header.all("from")) > 1 or len(sender) > 1:
+        flags.add("several_from")
+    return Message(
+        subject=header.text("subject", MAX_SUBJECT) or "",
+        from_address=first.address if first else None,
+        from_name=((first or sender[0]).name or None) if sender else None,
+        to_addresses=_only_addresses(header.addresses("to")),
+        cc_addresses=_only_addresses(header.addresses("cc")),
+        reply_to_addresses=_only_addresses(header.addresses("reply-to")),
+        header_to=header.text("to", MAX_HEADER_TO),
+        rfc_message_id=header.message_id(),
+        in_reply_to=header.ids("in-reply-to"),
+        reference_ids=header.ids("references"),
+        report_message_ids=_report_ids(raw, structure, bounds),
+        sent_at=parse_date(header.text("date", 200) or ""),
+        date_raw=header.text("date", 200),
+        body_text=body.text,
+        body_html=body.html,
+        parts=tuple(_row(raw, part, body, flags) for part in structure.parts),
+        received_count=len(structure.header.all("received")),
+        content_key=_content_key(raw, structure.header),
+        flags=tuple(sorted(flags)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """Reads values of the top header block, and flags what it had to cut."""
+
+    block: HeaderBlock
+    charset: str | None
+    flags: set[str]
+
+    def text(self, name: str, limit: int) -> str | None:
+        value = self.block.first(name)
+        if value is None:
+            return None
+        text = header_text(value[: 8 * limit], self.charset)
+        if len(text) > limit or len(value) > 8 * limit:
+            self.flags.add("header_cut")
+        return clean(text[:limit], self.flags)
+
+    def addresses(self, name: str) -> list[Mailbox]:
+        out: list[Mailbox] = []
+        for value in self.block.all(name):
+            if len(out) >= MAX_ADDRESSES:
+                self.flags.add("addresses_cut")
+                break
+            found, cut = parse_addresses(line_text(value, self.charset))
+            if cut or len(out) + len(found) > MAX_ADDRESSES:
+                self.flags.add("addresses_cut")
+            out += found
+        return [
+            Mailbox(
+                name=clean(one.name, self.flags),
+                address=clean(one.address, self.flags) if one.address else None,
+            )
+            for one in out[:MAX_ADDRESSES]
+        ]
+
+    def ids(self, name: str) -> tuple[str, ...]:
+        text = " ".join(header_text(value, self.charset) for value in self.block.all(name))
+        ids, cut = message_ids(text)
+        if cut:
+            self.flags.add("ids_cut")
+        return tuple(clean(one, self.flags) for one in ids)
+
+    def message_id(self) -> str | None:
+        value = self.block.first("message-id")
+        found = message_id(header_text(value, self.charset)) if value is not None else None
+        return clean(found, self.flags) if found else None
+
+
+def _only_addresses(mailboxes: list[Mailbox]) -> tuple[str, ...]:
+    return tuple(one.address for one in mailboxes if one.address)
+
+
+def _declared_charset(structure: Scan) -> str | None:
+    """What raw 8-bit in the header is probably written in: the charset of the first text that declares one."""
+    return next((part.charset for part in structure.parts if part.charset), None)
+
+
+def _row(raw: bytes, part: Part, body: Body, flags: set[str]) -> PartRow:
+    found = measure(raw, part.offset, part.length, part.encoding)
+    content_id = clean(part.content_id, flags) if part.content_id else None
+    role, filename = "attachment", part.filename
+    if part.ordinal in body.leaves:
+        role = "body"
+    elif content_id and content_id.lower() in body.cited:
+        role = "inline"
+        filename = sanitise(content_id) or filename
+    return PartRow(
+        ordinal=part.ordinal,
+        parent_ordinal=part.parent_ordinal,
+        path=part.path,
+        content_type=clean(part.content_type, flags),
+        charset=clean(part.charset, flags) if part.charset else None,
+        disposition=clean(part.disposition, flags) if part.disposition else None,
+        original_filename=clean(part.original_filename, flags) if part.original_filename else None,
+        filename=clean(filename, flags) if filename else None,
+        content_id=content_id,
+        encoding=part.encoding,
+        offset=part.offset,
+        length=part.length,
+        header_offset=part.header_offset,
+        header_length=part.header_length,
+        flags=(*part.flags, *found.faults) if found.faults else part.flags,
+        role=role,
+        decoded_size=found.size,
+        sha256=found.sha256,
+    )
+
+
+def _report_ids(raw: bytes, structure: Scan, bounds: Bounds) -> tuple[str, ...]:
+    """The Message-IDs that a report names (RFC 6522; RFC 8098, 3.2.5): the only look into an embedded message."""
+    out: dict[str, None] = {}
+    for node in structure.nodes:
+        if node.part is None or node.parent < 0 or structure.nodes[node.parent].content_type != "multipart/report":
+            continue
+        subtype = node.content_type.partition("/")[2]
+        name = "original-message-id" if subtype == "disposition-notification" else "message-id"
+        if name == "message-id" and subtype not in ("rfc822", "rfc822-headers", "global", "global-headers"):
+            continue
+        part = structure.parts[node.part]
+        head = decode_start(raw, part.offset, part.length, part.encoding, _REPORT_HEADER)
+        block = read_header(head, 0, len(head), max_bytes=_REPORT_HEADER, max_fields=bounds.max_header_fields, top=True)
+        value = block.first(name)
+        found = message_id(header_text(value)) if value is not None else None
+        if found:
+            out[clean(found, set())] = None
+    return tuple(out)
+
+
+def _content_key(raw: bytes, header: HeaderBlock) -> bytes:
+    """Message-ID, From, Date, Subject (blanks folded: relays refold) and everything after the header block."""
+    key = sha256()
+    for name in ("message-id", "from", "date", "subject"):
+        key.update(b" ".join((header.first(name) or b"").split()) + b"\0")
+    key.update(sha256(memoryview(raw)[header.end :]).digest())
+    return key.digest()

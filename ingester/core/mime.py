@@ -1,0 +1,286 @@
+"""The MIME walk (RFC 2045, 2046): one iterative pass over the raw mail that finds every leaf as a view on the bytes.
+
+It decodes and copies no body. Every byte string gives a Scan; its tiles cover the mail without gap or overlap.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+from ingester.core.content import decode_view, normalise_encoding
+from ingester.core.fields import HeaderBlock, read_header
+from ingester.core.filename import sanitise
+from ingester.core.params import EMPTY, Params, parse_params
+from ingester.core.words import header_text, unfold
+
+Tile = tuple[str, int, int]
+"""What a stretch of the mail is (mbox, header, preamble, boundary, epilogue, body), its offset and its length."""
+
+_NOWHERE = 1 << 62
+_GUESS = re.compile(rb"\n--([^\r\n]{1,200}+)\r?\n(?i:content-[a-z-]{2,40}:)")
+_GUESS_WINDOW = 64 << 10
+_MISSES = 64
+"""False candidates for a boundary after which a compiled search takes over from the plain one."""
+_SEARCHES = 16
+"""How many times the size of the mail may be searched in all; nested boundaries could cost depth times size."""
+_MAX_BOUNDARY = 1000
+_TEXT_LIMIT = 998
+"""Characters kept of a Content-ID, a filename as sent, a media type: a line's length (RFC 5322, 2.1.1)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """Limits of the walk (design page, 9). Beyond one, the rest of the mail is one opaque leaf, flagged."""
+
+    max_line_bytes: int = 64 << 10
+    max_header_bytes: int = 256 << 10
+    max_header_fields: int = 1000
+    max_parts: int = 1000
+    max_depth: int = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """An entity of the tree in depth-first order: a multipart, or a leaf (`part` is its index in Scan.parts)."""
+
+    parent: int
+    content_type: str
+    params: Params
+    part: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """The structure of one mail. `nodes[0]` is the root; a node's `parent` is an index in `nodes`, -1 for the root."""
+
+    header: HeaderBlock
+    parts: tuple[Part, ...]
+    nodes: tuple[Node, ...]
+    tiles: tuple[Tile, ...]
+    flags: tuple[str, ...]
+
+
+def scan(raw: bytes, bounds: Bounds) -> Scan:
+    """Find the leaves of a mail. Time: linear in its size; memory: the parts."""
+    return _Scanner(raw, bounds).run()
+
+
+def decode(raw: bytes, part: Part) -> bytes:
+    """The decoded bytes of a part. Memory: the result and one window of content.WINDOW."""
+    return decode_view(raw, part.offset, part.length, part.encoding)
+
+
+def tiles_balance(scan: Scan, raw: bytes) -> bool:
+    """Whether the tiles cover the mail exactly, and the leaves are exactly its body tiles."""
+    pos = 0
+    bodies: list[tuple[int, int]] = []
+    for kind, offset, length in scan.tiles:
+        if offset != pos or length < 0:
+            return False
+        pos += length
+        if kind == "body":
+            bodies.append((offset, length))
+    return pos == len(raw) and bodies == [(part.offset, part.length) for part in scan.parts]
+
+
+@dataclass(slots=True)
+class _Scanner:
+    raw: bytes
+    bounds: Bounds
+    pos: int = 0
+    budget: int = 0
+    frames: list[_Frame] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)
+    tiles: list[Tile] = field(default_factory=list)
+    flags: set[str] = field(default_factory=set)
+    last: tuple[int, int, int, str] = (0, 0, 0, "")
+    """Where the last leaf's entity began, the tiles and nodes before it, its path: to go back to."""
+
+    def run(self) -> Scan:
+        raw = self.raw
+        self.budget = _SEARCHES * len(raw) + (1 << 20)
+        if raw.startswith((b"From ", b">From ")):
+            self.flags.add("mbox_line")
+            self._tile("mbox", raw.find(b"\n") + 1 or len(raw))
+        header = self._entity("", digest=False)
+        self.flags.update(header.flags)
+        while self.frames and self._step():
+            pass
+        self._tile("epilogue", len(raw))
+        if _has_long_line(raw, self.bounds.max_line_bytes):
+            self.flags.add("long_line")
+        return Scan(
+            header=header,
+            parts=tuple(self.parts),
+            nodes=tuple(self.nodes),
+            tiles=tuple(self.tiles),
+            flags=tuple(sorted(self.flags)),
+        )
+
+    def _tile(self, kind: str, end: int, *, empty: bool = False) -> None:
+        if end > self.pos or empty:
+            self.tiles.append((kind, self.pos, end - self.pos))
+            self.pos = end
+
+    def _step(self) -> bool:
+        """Go on to the next boundary line, whose ever it is, and open what follows. False at the end of the mail."""
+        index, feed = self._nearest()
+        if not all(frame.closed for frame in self.frames[index + 1 :]):
+            self.flags.add("unclosed_multipart")
+        if index < 0:
+            return False
+        del self.frames[index + 1 :]
+        frame = self.frames[index]
+        self._tile("epilogue", self._before(feed))
+        self._tile("boundary", frame.next_end)
+        if frame.closing:
+            frame.closed = True
+            return True
+        if self.pos == len(self.raw):
+            self.flags.add("unclosed_multipart")
+            return False
+        if frame.closed:
+            self.flags.add("parts_after_close")
+            frame.closed = False
+        if len(self.parts) >= self.bounds.max_parts:
+            return self._give_up()
+        frame.children += 1
+        self._entity(f"{frame.path}.{frame.children}" if frame.path else str(frame.children), digest=frame.digest)
+        return True
+
+    def _give_up(self) -> bool:
+        """The last leaf that the bounds allow is taken back, to hold all the rest of the mail."""
+        self.flags.add("parts_limit")
+        self.pos, tiles, nodes, path = self.last
+        del self.parts[-1:], self.tiles[tiles:], self.nodes[nodes:]
+        nothing = HeaderBlock(offset=self.pos, end=self.pos, fields=())
+        self._leaf(path, nothing, "application/octet-stream", EMPTY, len(self.raw), ["parts_limit"])
+        return False
+
+    def _stop(self) -> int:
+        """Where the entity that begins here ends: before the line end that belongs to the next boundary line."""
+        index, feed = self._nearest()
+        return len(self.raw) if index < 0 else self._before(feed)
+
+    def _before(self, feed: int) -> int:
+        """RFC 2046, 5.1.1: the line end before a boundary belongs to the boundary."""
+        return max(feed - 1 if feed > self.pos and self.raw[feed - 1] == 13 else feed, self.pos)
+
+    def _entity(self, path: str, *, digest: bool) -> HeaderBlock:
+        """Read the header that begins here; open a multipart, or make a leaf of what is under it."""
+        stop = self._stop()
+        bounds = self.bounds
+        header = read_header(
+            self.raw,
+            self.pos,
+            stop,
+            max_bytes=bounds.max_header_bytes,
+            max_fields=bounds.max_header_fields,
+            top=not self.nodes,
+        )
+        value = header.first("content-type")
+        params = EMPTY if value is None else parse_params(value)
+        flags: list[str] = []
+        kind, slash, subtype = params.main.partition("/")
+        if not kind or not subtype:
+            if value is not None:
+                flags.append("bad_content_type")
+            # RFC 2045, 5.2; RFC 2046, 5.1.5
+            media = "message/rfc822" if digest and value is None else "text/plain"
+        else:
+            media = params.main[:_TEXT_LIMIT]
+        if kind != "multipart" or not slash or not self._open(path, header, media, params, flags):
+            self._leaf(path, header, media, params, stop, flags)
+        return header
+
+    def _open(self, path: str, header: HeaderBlock, media: str, params: Params, flags: list[str]) -> bool:
+        """Open a multipart whose first boundary line is there; else say in `flags` why it is a leaf."""
+        if len(self.frames) >= self.bounds.max_depth or self.budget < 0:
+            self.flags.add("depth_limit")
+            flags.append("depth_limit")
+            return False
+        here = self.pos
+        self.pos = header.end
+        boundary = (params.token("boundary") or "").encode("latin-1", "replace").rstrip(b" \t")
+        frame = self._find_first(boundary, path, media, guess=False) if 0 < len(boundary) <= _MAX_BOUNDARY else None
+        if frame is None:
+            stop = self._stop()
+            guess = _GUESS.search(self.raw, max(self.pos - 1, 0), min(stop, self.pos + _GUESS_WINDOW))
+            frame = self._find_first(guess.group(1).rstrip(), path, media, guess=True) if guess else None
+            flags.append("boundary_guessed" if frame else "no_parts")
+            self.flags.add(flags[-1])
+        self.pos = here
+        if frame is None:
+            return False
+        self.nodes.append(Node(parent=self._parent(), content_type=media, params=params))
+        self.frames.append(frame)
+        self._tile("header", header.end)
+        self._tile("preamble", self._before(frame.next))
+        return True
+
+    def _find_first(self, boundary: bytes, path: str, media: str, *, guess: bool) -> _Frame | None:
+        """The frame of a multipart, if a boundary line of its own comes before any other's; else None.
+
+        Where no line is exact, one that only begins with the boundary will do (RFC 2046, 5.1.1).
+        """
+        frame = _Frame(needle=b"\n--" + boundary, node=len(self.nodes), path=path, digest=media == "multipart/digest")
+        self.frames.append(frame)
+        try:
+            for loose in (False, True):
+                frame.loose = loose
+                frame.next = -1
+                index, _ = self._nearest()
+                if index == len(self.frames) - 1 and not frame.closing:
+                    if loose:
+                        self.flags.add("loose_boundary")
+                    return frame
+                if guess:
+                    break
+        finally:
+            self.frames.pop()
+        return None
+
+    def _parent(self) -> int:
+        return self.frames[-1].node if self.frames else -1
+
+    def _leaf(self, path: str, header: HeaderBlock, media: str, params: Params, stop: int, flags: list[str]) -> None:
+        self.last = (self.pos, len(self.tiles), len(self.nodes), path)
+        if self.nodes:
+            flags += header.flags
+        start = self.pos
+        self._tile("header", header.end)
+        self.nodes.append(Node(parent=self._parent(), content_type=media, params=params, part=len(self.parts)))
+        self.parts.append(
+            _part(len(self.parts) + 1, path or "1", media, params, header, start, (self.pos, stop - self.pos), flags)
+        )
+        self._tile("body", stop, empty=True)
+
+    def _nearest(self) -> tuple[int, int]:
+        """The frame whose boundary line comes next, and the line feed before that line; (-1, ...) when none does.
+
+        When one line fits two frames, the inner open one has it, but a loose fit yields to an exact one. The outer
+        frames' lines bound the inner searches: the cost is the size of the mail times the depth, at most.
+        """
+        best = _NOWHERE
+        who = -1
+        exact = False
+        for index, frame in enumerate(self.frames):
+            if frame.next < self.pos - 1 or (frame.next == _NOWHERE and frame.seen < best):
+                self._search(frame, best)
+            tie = frame.next == best < _NOWHERE and not frame.closed and not (frame.loose and exact)
+            if frame.next < best or tie:
+                best = frame.next
+                who = index
+                exact = not frame.loose
+        return who, best
+
+
+def _has_long_line(raw: bytes, limit: int) -> bool:
+    """Whether a line is longer than `limit` bytes, its line end not counted: one step a window, not one a line."""
+    pos = 0
+    while pos + limit < len(raw):
+        feed = raw.rfind(b"\n", pos, pos + limit + 2)
+        if feed < 0:
+            return True
+        pos = feed + 1
+    return False

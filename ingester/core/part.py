@@ -1,0 +1,89 @@
+"""A part: a leaf of the MIME tree as a view on the raw mail, with what its header says of it."""
+
+from dataclasses import dataclass
+
+from ingester.core.content import normalise_encoding
+from ingester.core.fields import HeaderBlock
+from ingester.core.filename import sanitise
+from ingester.core.params import EMPTY, Params, parse_params
+from ingester.core.words import header_text, unfold
+
+MAX_TEXT = 998
+"""Characters kept of a Content-ID, a filename as sent, a media type: a line's length (RFC 5322, 2.1.1)."""
+_MAX_WORD = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A leaf, as a view on the raw mail: `offset` and `length` in bytes, still transfer-encoded.
+
+    `ordinal` counts leaves depth-first from 1; `parent_ordinal` is for parts that were unpacked out of another.
+    """
+
+    ordinal: int
+    parent_ordinal: int | None = None
+    path: str
+    content_type: str
+    charset: str | None
+    disposition: str | None
+    original_filename: str | None
+    filename: str | None
+    content_id: str | None
+    encoding: str
+    offset: int
+    length: int
+    header_offset: int
+    header_length: int
+    flags: tuple[str, ...]
+
+
+def _part(
+    ordinal: int,
+    path: str,
+    media: str,
+    params: Params,
+    header: HeaderBlock,
+    start: int,
+    view: tuple[int, int],
+    flags: list[str],
+) -> Part:
+    encoding, disposition, content_id = "7bit", EMPTY, None
+    value = header.first("content-transfer-encoding")
+    if value is not None:
+        encoding = normalise_encoding(unfold(value).decode("latin-1"))
+        if encoding == "unknown":
+            flags.append("unknown_encoding")
+        elif media.startswith("multipart/"):
+            encoding = "7bit"  # RFC 2045, 6.4: a multipart has no other encoding, and its parts are read as they stand
+    value = header.first("content-disposition")
+    if value is not None:
+        disposition = parse_params(value)
+    value = header.first("content-id")
+    if value is not None:
+        content_id = header_text(value).strip("<> \t")[:_TEXT_LIMIT] or None
+    name = disposition.text("filename") if disposition.raw else None
+    if not name and params.raw:
+        name = params.text("name")
+    if not name and media in ("message/rfc822", "message/global"):
+        filename: str | None = f"message-{ordinal}.eml"
+    else:
+        filename = sanitise(name)
+    charset = params.token("charset") if params.raw else None
+    return Part(
+        ordinal=ordinal,
+        path=path,
+        content_type=media,
+        charset=charset[:60] if charset else None,
+        disposition=disposition.main[:60] or None,
+        original_filename=name[:_TEXT_LIMIT] if name else None,
+        filename=filename,
+        content_id=content_id,
+        encoding=encoding,
+        offset=view[0],
+        length=view[1],
+        header_offset=start,
+        header_length=view[0] - start,
+        flags=tuple(flags),
+    )
+
+

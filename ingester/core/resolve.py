@@ -1,0 +1,132 @@
+"""Which conversation a mail belongs to: candidates, the attaching rule, and the trail that led to the decision.
+
+A Message-ID names a candidate, never an identity (law 5): whether the sender may attach is judged apart. Pure.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+from uuid import UUID
+
+MAX_CITATIONS = 50
+"""Cited ids looked up for one mail: In-Reply-To first, then the newest References."""
+
+
+class Method(StrEnum):
+    """On what evidence a mail was matched."""
+
+    TOKEN_RECIPIENT = "token_recipient"  # noqa: S105
+    TOKEN_HEADER = "token_header"  # noqa: S105
+    TOKEN_REFERENCE = "token_reference"  # noqa: S105
+    IN_REPLY_TO = "in_reply_to"
+    REFERENCES = "references"
+    REPORT = "report"
+    LATE_JOIN = "late_join"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Citation:
+    """A Message-ID that the mail cites, and where."""
+
+    rfc_id: str
+    hash: bytes
+    method: Method
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A stored message of the same tenant and mailbox that bears a cited id."""
+
+    message_id: UUID
+    thread_id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sender:
+    """What is known of who sent it. Until verdicts exist nobody is verified or expected and DMARC is unknown."""
+
+    verified: bool = False
+    expected: bool = False
+    dmarc: str = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """The decision. `cites` are the ids that may still attach it at the write or later (late join)."""
+
+    reply_to: UUID | None
+    thread_id: UUID | None
+    method: Method | None
+    cites: tuple[Citation, ...]
+    trail: tuple[dict[str, str], ...]
+    reason: str
+
+
+def id_hash(rfc_id: str) -> bytes:
+    """What Message-IDs are indexed by: 128 bits of SHA-256 (a long id breaks a btree)."""
+    return sha256(rfc_id.encode("utf-8", "surrogatepass")).digest()[:16]
+
+
+def own_id(rfc_id: str | None, raw_sha256: bytes) -> str:
+    """The mail's Message-ID, or a deterministic one made from its bytes (`.invalid`: RFC 2606)."""
+    return rfc_id or f"{raw_sha256.hex()[:40]}@no-message-id.invalid"
+
+
+def citations(own: str, in_reply_to: Sequence[str], references: Sequence[str]) -> tuple[Citation, ...]:
+    """In-Reply-To, then References newest to oldest; each id once, its own never (RFC 5322, 3.6.4)."""
+    found: dict[str, Method] = {}
+    for rfc_id in in_reply_to:
+        found.setdefault(rfc_id, Method.IN_REPLY_TO)
+    for rfc_id in reversed(references):
+        found.setdefault(rfc_id, Method.REFERENCES)
+    found.pop(own, None)
+    chosen = list(found.items())[:MAX_CITATIONS]
+    return tuple(Citation(rfc_id=rfc_id, hash=id_hash(rfc_id), method=method) for rfc_id, method in chosen)
+
+
+def may_attach(sender: Sender, *, strict: bool) -> bool:
+    """The attaching rule for everything but a recipient token (design page, chapter 4)."""
+    if sender.dmarc == "fail":
+        return False
+    return sender.verified or sender.expected or not strict
+
+
+def attach(
+    cited: Sequence[Citation], found: Mapping[bytes, Candidate], sender: Sender, *, strict: bool
+) -> Attachment:
+    """Take the first candidate that exists, if the rule allows it; else say why not."""
+    allowed = may_attach(sender, strict=strict)
+    trail: list[dict[str, str]] = []
+    for citation in cited:
+        candidate = found.get(citation.hash)
+        step = {"by": citation.method.value, "id": citation.rfc_id}
+        if candidate is None:
+            trail.append(step | {"found": "nothing"})
+            continue
+        trail.append(step | {"found": str(candidate.message_id), "taken": "yes" if allowed else "no"})
+        if not allowed:
+            return _unattached((), trail, "candidate_unverified")
+        return Attachment(
+            reply_to=candidate.message_id,
+            thread_id=candidate.thread_id,
+            method=citation.method,
+            cites=tuple(cited),
+            trail=tuple(trail),
+            reason="attached",
+        )
+    return _unattached(tuple(cited) if allowed else (), trail, "nothing_cited_is_here" if cited else "cites_nothing")
+
+
+def _unattached(cites: tuple[Citation, ...], trail: list[dict[str, str]], reason: str) -> Attachment:
+    return Attachment(reply_to=None, thread_id=None, method=None, cites=cites, trail=tuple(trail), reason=reason)
+
+
+def raw_claim(mailbox_id: UUID, raw_sha256: bytes) -> bytes:
+    """The claim on these very bytes in this mailbox."""
+    return sha256(b"raw\0" + mailbox_id.bytes + raw_sha256).digest()
+
+
+def content_claim(mailbox_id: UUID, content_key: bytes) -> bytes:
+    """The claim on the same mail with other trace headers (relays change them)."""
+    return sha256(b"content\0" + mailbox_id.bytes + content_key).digest()

@@ -1,0 +1,203 @@
+"""The judging of one mail: what was found in, what is to be written and answered out. No I/O, no clock, no randomness.
+
+Ids are given by the caller once per arrival, so that judging again (a retry, a fallback) writes the same rows.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from ingester.core.message import Message
+from ingester.core.envelope import Envelope, Route
+from ingester.core.outcome import Outcome, Reason, Refusal, Stored
+from ingester.core.resolve import Citation, Sender, attach, citations, content_claim, own_id, raw_claim
+from ingester.core.rules import loop_gate, status_gate
+from ingester.store.messages import Delivery, Finding, Mail, Query, Refused, Written
+
+NO_ID_CLAIM_LIFE = timedelta(hours=24)
+"""A mail without Message-ID is only recognised by its bytes, and only a day long: equal alarms are sent again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One mailbox that the mail is for, the recipients that led there, and the ids of the rows to be."""
+
+    route: Route
+    recipients: tuple[str, ...]
+    message_id: UUID
+    thread_id: UUID
+    receipt_id: UUID
+    refusal_id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unrouted:
+    """Recipients that the directory refused after DATA (a door that cannot ask before)."""
+
+    id: UUID
+    tenant_id: UUID
+    refusal: Refusal
+    recipients: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One mail with all that is known before the database is asked. `deadline` is on the loop's clock."""
+
+    envelope: Envelope
+    message: Message
+    raw_sha256: bytes
+    raw_ids: Mapping[UUID, UUID]
+    raw_stored: bool
+    targets: tuple[Target, ...]
+    unrouted: tuple[Unrouted, ...]
+    deadline: float
+
+    @property
+    def rfc_message_id(self) -> str:
+        """The mail's own Message-ID or the deterministic stand-in."""
+        return own_id(self.message.rfc_message_id, self.raw_sha256)
+
+    @property
+    def cited(self) -> tuple[Citation, ...]:
+        """The cited ids in the order in which they are tried."""
+        return citations(self.rfc_message_id, self.message.in_reply_to, self.message.reference_ids)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The settings that the judgement depends on."""
+
+    max_received: int
+    claim_life: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What to write, a mail per tenant, and the refusals that the reply must know."""
+
+    mails: tuple[Mail, ...]
+    refusals: tuple[Refusal, ...]
+
+
+def queries(case: Case) -> list[Query]:
+    """What must be asked for this case: one query per target."""
+    hashes = tuple(citation.hash for citation in case.cited)
+    return [Query(tenant_id=t.route.tenant_id, mailbox_id=t.route.mailbox_id, hashes=hashes) for t in case.targets]
+
+
+def judge(case: Case, findings: Sequence[Finding], limits: Limits) -> Judgement:
+    """Decide every target. `findings` stand in the order of `queries`."""
+    cited = case.cited
+    looping = loop_gate(case.message.received_count, limits.max_received)
+    deliveries: dict[UUID, list[Delivery]] = {}
+    refused: dict[UUID, list[Refused]] = {}
+    refusals: list[Refusal] = []
+    for unrouted in case.unrouted:
+        refusals.append(unrouted.refusal)
+        refused.setdefault(unrouted.tenant_id, []).append(
+            Refused(id=unrouted.id, reason=unrouted.refusal.reason, recipients=unrouted.recipients, detail="")
+        )
+    for target, finding in zip(case.targets, findings, strict=True):
+        refusal = status_gate(finding.standing, case.envelope.received_at) or looping
+        tenant_id = target.route.tenant_id
+        if refusal is None:
+            deliveries.setdefault(tenant_id, []).append(_delivery(case, target, finding, cited, limits))
+            continue
+        refusals.append(refusal)
+        refused.setdefault(tenant_id, []).append(
+            Refused(id=target.refusal_id, reason=refusal.reason, recipients=target.recipients, detail="")
+        )
+    tenants = sorted({*deliveries, *refused})
+    mails = tuple(_mail(case, t, tuple(deliveries.get(t, ())), tuple(refused.get(t, ()))) for t in tenants)
+    return Judgement(mails=mails, refusals=tuple(refusals))
+
+
+def _mail(case: Case, tenant_id: UUID, deliveries: tuple[Delivery, ...], refused: tuple[Refused, ...]) -> Mail:
+    return Mail(
+        tenant_id=tenant_id,
+        envelope=case.envelope,
+        raw_id=case.raw_ids.get(tenant_id, UUID(int=0)),
+        raw_sha256=case.raw_sha256,
+        raw_stored=case.raw_stored,
+        rfc_message_id=case.rfc_message_id,
+        message=case.message if deliveries else None,
+        deliveries=tuple(sorted(deliveries, key=lambda delivery: delivery.mailbox_id)),
+        refused=refused,
+    )
+
+
+def _delivery(
+    case: Case, target: Target, finding: Finding, cited: tuple[Citation, ...], limits: Limits
+) -> Delivery:
+    assert finding.standing is not None
+    route = target.route
+    sender = Sender()
+    attachment = attach(cited, finding.candidates, sender, strict=finding.standing.strict_senders)
+    keys = [raw_claim(route.mailbox_id, case.raw_sha256)]
+    life = NO_ID_CLAIM_LIFE
+    if case.message.rfc_message_id is not None:
+        keys.append(content_claim(route.mailbox_id, case.message.content_key))
+        life = limits.claim_life
+    return Delivery(
+        mailbox_id=route.mailbox_id,
+        message_id=target.message_id,
+        thread_id=target.thread_id,
+        receipt_id=target.receipt_id,
+        claims=tuple(sorted(keys)),
+        expires_at=case.envelope.received_at + life,
+        envelope_to=target.recipients,
+        role=delivery_role(target.recipients, case.message.to_addresses, case.message.cc_addresses),
+        tag=route.tag,
+        kind="reply" if cited else "new",
+        attachment=attachment,
+        decision=_trail(target, attachment.reason, attachment.trail),
+    )
+
+
+
+
+def _trail(target: Target, reason: str, looked_for: tuple[dict[str, str], ...]) -> dict[str, Any]:
+    """Why the mail is where it is, for the question that operators ask most."""
+    route = target.route
+    return {
+        "reason": reason,
+        "route": {"kind": route.kind.value, "recipients": list(target.recipients), "tag": route.tag},
+        "looked_for": list(looked_for),
+        "sender": {"verified": False, "expected": False, "dmarc": "unknown"},
+    }
+
+
+def delivery_role(recipients: Sequence[str], to: Sequence[str], cc: Sequence[str]) -> str:
+    """Whether the mail names one of these recipients in To, in Cc, or in neither (bcc)."""
+    wanted = {text.lower() for text in recipients}
+    if wanted & {text.lower() for text in to}:
+        return "to"
+    return "cc" if wanted & {text.lower() for text in cc} else "bcc"
+
+
+def outcome(case: Case, judgement: Judgement, written: Sequence[tuple[UUID, Written]]) -> Outcome:
+    """The reply: deferred if anything is deferred, yes if anything is stored, else refused (design page, one fate)."""
+    parts = len(case.message.parts)
+    stored = tuple(
+        Stored(
+            tenant_id=tenant_id,
+            mailbox_id=row.mailbox_id,
+            message_id=row.message_id,
+            matched=row.matched,
+            parts=parts,
+            duplicate=row.duplicate,
+        )
+        for tenant_id, row in written
+    )
+    arrival_id = case.envelope.arrival_id
+    for refusal in judgement.refusals:
+        if refusal.code.retry:
+            return Outcome(reason=refusal.reason, arrival_id=arrival_id, stored=stored)
+    if stored:
+        new = any(not row.duplicate for row in stored)
+        return Outcome(reason=Reason.ACCEPTED if new else Reason.DUPLICATE, arrival_id=arrival_id, stored=stored)
+    refusal = judgement.refusals[0]
+    return Outcome(reason=refusal.reason, arrival_id=arrival_id, final=refusal.final)

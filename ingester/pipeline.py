@@ -1,0 +1,408 @@
+"""The journey of a mail: scan, find, decide, commit, answer. Gather, judge, act, on one page.
+
+Yes means committed (law 1). What our code cannot digest becomes a dead letter and is answered yes; what the database
+cannot do now is answered 4xx.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import TypeVar
+from uuid import UUID
+
+import structlog
+
+from ingester.batcher import Batcher
+from ingester.core.address import Address
+from ingester.core.message import Message, digest
+from ingester.core.envelope import Client, Door, Envelope, Route
+from ingester.core.ids import SYSTEM_TENANT
+from ingester.core.mime import Bounds
+from ingester.core.outcome import Outcome, Reason, Refusal
+from ingester.core.resolve import raw_claim
+from ingester.faults import Faults
+from ingester.judge import Case, Judgement, Limits, Target, Unrouted, judge, outcome, queries
+from ingester.settings import Settings
+from ingester.store.db import Connection, Database, Trouble, Unavailable, classify, provoke_data_fault
+from ingester.store.dead import Caps, DeadLetter, bury
+from ingester.store.directory import Directory
+from ingester.store.messages import Written, find, write
+from ingester.store.refusals import Refusals
+
+BESIDE_THE_LOOP = 128 << 10
+"""Mails above this many bytes are scanned in a thread, so that the loop is not held (law 9)."""
+BATCH_BYTES = 16 << 20
+"""Bytes of raw mail that share a commit at most."""
+RETRY_FIRST_SECONDS = 0.05
+RETRY_MOST_SECONDS = 2.0
+
+Work = TypeVar("Work")
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """What the pure parts must not have: time and identity."""
+
+    now: Callable[[], datetime]
+    new_id: Callable[[], UUID]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """What a watcher is told of one mail: `message` is None where the bytes were not (or could not be) digested."""
+
+    envelope: Envelope
+    message: Message | None
+    outcome: Outcome
+    seconds: float
+
+
+class Pipeline:
+    """One per process. Doors call `recipient` and `accept`; both always answer, neither raises."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        database: Database,
+        directory: Directory,
+        refusals: Refusals,
+        faults: Faults,
+        sources: Sources,
+        threads: Executor,
+        watch: Callable[[Arrival], None] | None = None,
+    ) -> None:
+        self._watch = watch
+        self._database = database
+        self._directory = directory
+        self._refusals = refusals
+        self._faults = faults
+        self._sources = sources
+        self._threads = threads
+        store = settings.store
+        self._commit_seconds = store.commit_seconds
+        self._claim_life = timedelta(days=store.claim_days)
+        self._caps = Caps(tenant=store.dead_letters_per_hour, prefix=store.dead_letters_per_prefix_hour)
+        self.limits = Limits(max_received=settings.mime.max_received, claim_life=self._claim_life)
+        mime = settings.mime
+        self._bounds = Bounds(
+            max_line_bytes=mime.max_line_bytes,
+            max_header_bytes=mime.max_header_bytes,
+            max_header_fields=mime.max_header_fields,
+            max_parts=mime.max_parts,
+            max_depth=mime.max_depth,
+        )
+        self._batcher: Batcher[Case, Outcome] = Batcher(
+            self._settle,
+            weigh=lambda case: len(case.envelope.raw),
+            runners=max(1, store.connections // 2),
+            most=store.batch,
+            heaviest=BATCH_BYTES,
+        )
+
+    # -- what doors ask ---------------------------------------------------------------------------------------------
+
+    def new_arrival(self) -> tuple[UUID, datetime]:
+        """A fresh arrival id and the time it stands for."""
+        return self._sources.new_id(), self._sources.now()
+
+    def known(self, address: Address) -> Route | None:
+        """The cached route, without asking anybody."""
+        return self._directory.known(address)
+
+    async def recipient(self, address: Address, client: Client) -> Route | Refusal:
+        """May this recipient be taken? Refusals are noted here."""
+        tenant_id, answer = await self._route(address)
+        if isinstance(answer, Refusal):
+            self.note_refusal(
+                reason=answer.reason,
+                client=client,
+                door=Door.SMTP,
+                mail_from="",
+                recipients=(str(address),),
+                tenant_id=tenant_id,
+            )
+        return answer
+
+    async def _route(self, address: Address) -> tuple[UUID, Route | Refusal]:
+        try:
+            return await self._directory.resolve(address, self._sources.now())
+        except Unavailable:
+            return SYSTEM_TENANT, Refusal(reason=Reason.STORE_UNAVAILABLE)
+
+    def note_refusal(
+        self,
+        *,
+        reason: Reason,
+        client: Client,
+        door: Door,
+        mail_from: str,
+        recipients: tuple[str, ...],
+        tenant_id: UUID = SYSTEM_TENANT,
+        detail: str = "",
+    ) -> None:
+        """Count a refusal that the door made itself."""
+        self._refusals.note(
+            tenant_id=tenant_id,
+            door=door,
+            reason=reason,
+            client=client,
+            mail_from=mail_from,
+            recipients=recipients,
+            detail=detail,
+            now=self._sources.now(),
+        )
+
+    async def accept(self, envelope: Envelope) -> Outcome:
+        """Take one mail as far as it goes, within the commit deadline; the caller may go away meanwhile."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        message: Message | None = None
+        try:
+            async with asyncio.timeout_at(begun + self._commit_seconds):
+                message, result = await self._accept(envelope, begun + self._commit_seconds)
+        except TimeoutError:
+            result = self._deferred(envelope)
+        self._tell(Arrival(envelope=envelope, message=message, outcome=result, seconds=loop.time() - begun))
+        return result
+
+    def _tell(self, arrival: Arrival) -> None:
+        """One line per mail: no mail text, no address."""
+        envelope, result = arrival.envelope, arrival.outcome
+        _log.info(
+            "mail",
+            arrival_id=str(result.arrival_id),
+            door=envelope.door.value,
+            reason=result.reason.value,
+            bytes=len(envelope.raw),
+            recipients=len(envelope.recipients),
+            stored=len(result.stored),
+            matched=sum(one.matched for one in result.stored),
+            ms=round(arrival.seconds * 1000, 1),
+        )
+        if self._watch is not None:
+            self._watch(arrival)
+
+    # -- the journey ------------------------------------------------------------------------------------------------
+
+    async def _accept(self, envelope: Envelope, deadline: float) -> tuple[Message | None, Outcome]:
+        targets, unrouted = await self.targets(envelope)
+        if not targets:
+            return None, self._refuse_all(envelope, unrouted)
+        try:
+            case = await self.scan(envelope, targets, unrouted, deadline)
+        except Exception as error:
+            raw_sha256 = await self._beside(envelope.raw, lambda: sha256(envelope.raw).digest())
+            return None, await self._bury(envelope, targets, raw_sha256, "scan", error, deadline)
+        return case.message, await self._batcher.submit(case)
+
+    def _refuse_all(self, envelope: Envelope, unrouted: Sequence[Unrouted]) -> Outcome:
+        """No recipient is ours: nothing is parsed or stored (a door that could not ask before)."""
+        for one in unrouted:
+            self.note_refusal(
+                reason=one.refusal.reason,
+                client=envelope.client,
+                door=envelope.door,
+                mail_from=envelope.mail_from,
+                recipients=one.recipients,
+                tenant_id=one.tenant_id,
+            )
+        refusal = next((one.refusal for one in unrouted if one.refusal.code.retry), unrouted[0].refusal)
+        return Outcome(reason=refusal.reason, arrival_id=envelope.arrival_id, final=refusal.final)
+
+    async def scan(
+        self, envelope: Envelope, targets: tuple[Target, ...], unrouted: tuple[Unrouted, ...], deadline: float
+    ) -> Case:
+        """Digest the bytes into a case; large mails beside the loop. Raises whatever our code stumbles over."""
+        self._faults.hit("scan")
+        raw = envelope.raw
+        raw_sha256, message = await self._beside(raw, lambda: (sha256(raw).digest(), digest(raw, self._bounds)))
+        return Case(
+            envelope=envelope,
+            message=message,
+            raw_sha256=raw_sha256,
+            raw_ids={target.route.tenant_id: self._sources.new_id() for target in targets},
+            raw_stored=False,
+            targets=targets,
+            unrouted=unrouted,
+            deadline=deadline,
+        )
+
+    async def targets(self, envelope: Envelope) -> tuple[tuple[Target, ...], tuple[Unrouted, ...]]:
+        """Recipients by mailbox: two addresses of one mailbox are one delivery."""
+        routes: dict[tuple[UUID, UUID], tuple[Route, list[str]]] = {}
+        unrouted: list[Unrouted] = []
+        for recipient in envelope.recipients:
+            tenant_id, answer = SYSTEM_TENANT, recipient.route or Refusal(reason=Reason.UNKNOWN_MAILBOX)
+            if recipient.route is None:
+                tenant_id, answer = await self._route(recipient.address)
+            text = str(recipient.address)
+            if isinstance(answer, Refusal):
+                unrouted.append(
+                    Unrouted(id=self._sources.new_id(), tenant_id=tenant_id, refusal=answer, recipients=(text,))
+                )
+                continue
+            key = (answer.tenant_id, answer.mailbox_id)
+            routes.setdefault(key, (answer, []))[1].append(text)
+        targets = tuple(
+            Target(
+                route=route,
+                recipients=tuple(dict.fromkeys(texts)),
+                message_id=self._sources.new_id(),
+                thread_id=self._sources.new_id(),
+                receipt_id=self._sources.new_id(),
+                refusal_id=self._sources.new_id(),
+            )
+            for _, (route, texts) in sorted(routes.items(), key=lambda item: item[0])
+        )
+        return targets, tuple(unrouted)
+
+    async def _beside(self, raw: bytes, work: Callable[[], Work]) -> Work:
+        if len(raw) <= BESIDE_THE_LOOP:
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    async def _settle(self, cases: Sequence[Case]) -> list[Outcome]:
+        """Commit a batch, trying again what may pass; where one mail is the trouble, one by one."""
+        loop = asyncio.get_running_loop()
+        deadline = min(case.deadline for case in cases)
+        pause = RETRY_FIRST_SECONDS
+        while True:
+            try:
+                return await self._attempt(cases)
+            except Exception as error:
+                trouble = classify(error)
+                if trouble is Trouble.TRANSIENT and loop.time() + pause < deadline:
+                    _log.warning("commit tried again", error=type(error).__name__, mails=len(cases))
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, RETRY_MOST_SECONDS)
+                    continue
+                if trouble in (Trouble.TRANSIENT, Trouble.LASTING):
+                    _log.error("the store is unavailable", error=type(error).__name__, mails=len(cases))
+                    return [self._deferred(case.envelope) for case in cases]
+                if len(cases) > 1:
+                    return [(await self._settle([case]))[0] for case in cases]
+                case = cases[0]
+                stage = "commit" if trouble is Trouble.DATA else "decide"
+                return [
+                    await self._bury(case.envelope, case.targets, case.raw_sha256, stage, error, case.deadline)
+                ]
+
+    async def _attempt(self, cases: Sequence[Case]) -> list[Outcome]:
+        """One read, the judging, one write per tenant, one commit."""
+        wanted = [queries(case) for case in cases]
+        async with self._database.connection() as connection:
+            self._faults.hit("find")
+            found = iter(await find(connection, [query for group in wanted for query in group]))
+            self._faults.hit("decide")
+            judged = [
+                (case, judge(case, [next(found) for _ in group], self.limits))
+                for case, group in zip(cases, wanted, strict=True)
+            ]
+            written = await self._commit(connection, judged)
+        return [outcome(case, judgement, rows) for (case, judgement), rows in zip(judged, written, strict=True)]
+
+    async def _commit(
+        self, connection: Connection, judged: Sequence[tuple[Case, Judgement]]
+    ) -> list[list[tuple[UUID, Written]]]:
+        """Write all mails, grouped by tenant in key order, in one transaction."""
+        written: list[list[tuple[UUID, Written]]] = [[] for _ in judged]
+        tenants = sorted({mail.tenant_id for _, judgement in judged for mail in judgement.mails})
+        async with connection.transaction():
+            for tenant_id in tenants:
+                group = [
+                    (index, mail)
+                    for index, (_, judgement) in enumerate(judged)
+                    for mail in judgement.mails
+                    if mail.tenant_id == tenant_id
+                ]
+                for row in await write(connection, tenant_id, [mail for _, mail in group]):
+                    written[group[row.mail][0]].append((tenant_id, row))
+            if self._faults.hit("commit") == "data":
+                await provoke_data_fault(connection)
+            self._faults.hit("before_commit")
+            self._faults.soon("during_commit", asyncio.get_running_loop().call_soon)
+        self._faults.hit("after_commit")
+        return written
+
+    # -- when it goes wrong -----------------------------------------------------------------------------------------
+
+    def _deferred(self, envelope: Envelope) -> Outcome:
+        return Outcome(reason=Reason.STORE_UNAVAILABLE, arrival_id=envelope.arrival_id)
+
+    async def _bury(
+        self,
+        envelope: Envelope,
+        targets: Sequence[Target],
+        raw_sha256: bytes,
+        stage: str,
+        error: Exception,
+        deadline: float,
+    ) -> Outcome:
+        """Keep a mail that we cannot digest as a dead letter of each tenant, and answer yes; above the caps 451."""
+        _log.error("dead letter", stage=stage, cause=describe(error), arrival_id=str(envelope.arrival_id))
+        letters = self._letters(envelope, targets, raw_sha256, stage, error)
+        pause = RETRY_FIRST_SECONDS
+        while letters:
+            try:
+                async with self._database.connection() as connection, connection.transaction():
+                    kept = [await bury(connection, letter, self._caps) for letter in letters]
+                    if not all(kept):
+                        raise _OverCaps
+            except _OverCaps:
+                _log.error("too many dead letters, mail deferred", arrival_id=str(envelope.arrival_id))
+                break
+            except Exception as trouble:
+                now = asyncio.get_running_loop().time()
+                if classify(trouble) is not Trouble.TRANSIENT or now + pause >= deadline:
+                    _log.error("dead letter not kept", cause=describe(trouble))
+                    break
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, RETRY_MOST_SECONDS)
+            else:
+                return Outcome(reason=Reason.ACCEPTED, arrival_id=envelope.arrival_id)
+        return self._deferred(envelope)
+
+    def _letters(
+        self, envelope: Envelope, targets: Sequence[Target], raw_sha256: bytes, stage: str, error: Exception
+    ) -> list[DeadLetter]:
+        new_id = self._sources.new_id
+        letters: list[DeadLetter] = []
+        for tenant_id in sorted({target.route.tenant_id for target in targets}):
+            own = [target for target in targets if target.route.tenant_id == tenant_id]
+            letters.append(
+                DeadLetter(
+                    tenant_id=tenant_id,
+                    id=new_id(),
+                    receipt_id=new_id(),
+                    raw_id=new_id(),
+                    raw_sha256=raw_sha256,
+                    envelope=envelope,
+                    recipients=tuple(text for target in own for text in target.recipients),
+                    claims=tuple(sorted(raw_claim(target.route.mailbox_id, raw_sha256) for target in own)),
+                    expires_at=envelope.received_at + self._claim_life,
+                    reason=f"{stage}_failed",
+                    detail=describe(error),
+                )
+            )
+        return letters
+
+
+class _OverCaps(Exception):
+    """More dead letters than the caps allow; rolls the burial back."""
+
+
+def describe(error: BaseException) -> str:
+    """What went wrong and where, without the exception's own text: it may quote the mail."""
+    where = error.__traceback__
+    while where is not None and where.tb_next is not None:
+        where = where.tb_next
+    place = f" at {Path(where.tb_frame.f_code.co_filename).name}:{where.tb_lineno}" if where is not None else ""
+    state = getattr(error, "sqlstate", None)
+    return f"{type(error).__name__}{f' (SQLSTATE {state})' if state else ''}{place}"

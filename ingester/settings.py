@@ -1,0 +1,379 @@
+"""Settings: one frozen value, read once. The only module that reads the environment.
+
+Order: the command line, the environment (`INGESTER_*`, nested with `__`), the TOML file (`INGESTER_CONFIG`), the
+defaults. All faults are reported at once, each naming the setting to change and never the value, which may be a secret.
+"""
+
+import difflib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from ingester.faults import Faults
+
+PREFIX = "INGESTER_"
+TEST_PREFIX = "INGESTER_TEST_"
+CONFIG = "INGESTER_CONFIG"
+LEGACY_TOKEN_SECRET = "OPENSEND_REPLY_TOKEN_SECRET"  # noqa: S105  (the name of a variable)
+SECRET_CHARACTERS = 32
+"""What a secret needs at least (design page, Settings)."""
+MIB = 1 << 20
+
+
+class SettingsError(Exception):
+    """The settings are not usable; the text lists every fault, one a line."""
+
+
+def _split(value: object) -> object:
+    """A list is comma-separated or JSON; in a TOML file it is one already. `[::]:25` begins like JSON but is none."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text.startswith("[") and text.endswith("]"):
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise ValueError("is neither a comma-separated nor a JSON list") from None
+    return [piece.strip() for piece in text.split(",") if piece.strip()]
+
+
+def _host_port(value: object) -> object:
+    if isinstance(value, Listen):
+        return value
+    host, colon, port = str(value).rpartition(":")
+    if not colon or not (port.isascii() and port.isdigit()) or int(port[:6]) > 65535:
+        raise ValueError("must be host:port, with a port of at most 65535")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if ":" in host and not bracketed:
+        raise ValueError("must be host:port, with an IPv6 address in brackets")
+    name = host[1:-1] if bracketed else host
+    if not name:
+        raise ValueError("must be host:port; all addresses are 0.0.0.0:port or [::]:port")
+    return Listen(host=name, port=int(port))
+
+
+def _network(value: str) -> str:
+    try:
+        return str(ip_network(value, strict=False))
+    except ValueError:
+        raise ValueError("must be an IP address or a network such as 192.0.2.0/24") from None
+
+
+def _long(secret: SecretStr) -> SecretStr:
+    if len(secret.get_secret_value()) < SECRET_CHARACTERS:
+        raise ValueError(f"needs at least {SECRET_CHARACTERS} characters")
+    return secret
+
+
+def _postgres(url: SecretStr) -> SecretStr:
+    if url.get_secret_value() and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
+        raise ValueError("must be like postgresql://user:password@host:5432/database")
+    return url
+
+
+def _blobs(value: str) -> str:
+    if value == "postgres":
+        return value
+    if value.startswith(("file:///", "s3://", "gs://", "az://")):
+        raise ValueError("only `postgres` can be used yet")
+    raise ValueError("must be `postgres`, or a file:///, s3://, gs:// or az:// URL")
+
+
+def _fault_points(text: str) -> str:
+    try:
+        Faults.parse(text)
+    except ValueError:
+        raise ValueError("must be a comma list of point:action[@n], see ingester/faults.py") from None
+    return text
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Listen(_Group):
+    """An address to listen on, or to ask. Port 0 lets the kernel choose."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+Address = Annotated[Listen, BeforeValidator(_host_port)]
+Addresses = Annotated[tuple[Address, ...], BeforeValidator(_split)]
+Networks = Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], BeforeValidator(_split)]
+Secret = Annotated[SecretStr, AfterValidator(_long)]
+Secrets = Annotated[tuple[Secret, ...], BeforeValidator(_split)]
+Url = Annotated[SecretStr, AfterValidator(_postgres)]
+
+
+class Smtp(_Group):
+    """The SMTP door."""
+
+    listen: Addresses = (Listen(host="::", port=25),)
+    hostname: str = ""
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    proxy_networks: Networks = ()
+    bare_lf: Literal["normalise", "refuse"] = "normalise"
+    max_recipients: int = Field(1000, ge=100)
+    max_connections: int = Field(1000, ge=1)
+    max_connections_per_prefix: int = Field(50, ge=1)
+    unknown_recipients_per_hour: int = Field(200, ge=1)
+    idle_seconds: float = Field(300, gt=0)
+    idle_seconds_overloaded: float = Field(10, gt=0)
+    session_seconds: float = Field(1800, gt=0)
+    min_bytes_per_second: int = Field(500, ge=0)
+    max_command_errors: int = Field(20, ge=1)
+
+    @model_validator(mode="after")
+    def _pair(self) -> "Smtp":
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("INGESTER_SMTP__TLS_CERT and INGESTER_SMTP__TLS_KEY go together: set both or neither")
+        return self
+
+
+class Http(_Group):
+    """The HTTP door."""
+
+    listen: Addresses = ()
+
+
+class Metrics(_Group):
+    """Where Prometheus scrapes."""
+
+    listen: Addresses = ()
+
+
+class Dns(_Group):
+    """Name servers for the checks of senders; none means the system's."""
+
+    nameservers: Addresses = ()
+
+
+class Mime(_Group):
+    """Bounds of the MIME walk; beyond one, the rest stays opaque and flagged."""
+
+    max_line_bytes: int = Field(64 << 10, ge=1000)
+    max_header_bytes: int = Field(256 << 10, ge=1024)
+    max_header_fields: int = Field(1000, ge=10)
+    max_parts: int = Field(1000, ge=1)
+    max_depth: int = Field(50, ge=1)
+    max_address_tokens: int = Field(10_000, ge=10)
+    max_received: int = Field(100, ge=1)
+
+
+class Store(_Group):
+    """How the store is used."""
+
+    connections: int = Field(8, ge=2, le=100)
+    statement_cache: int = Field(100, ge=0)
+    commit_seconds: float = Field(60, gt=0)
+    batch: int = Field(16, ge=1, le=256)
+    claim_days: int = Field(14, ge=1)
+    refusal_days: int = Field(30, ge=1)
+    dead_letters_per_hour: int = Field(1000, ge=1)
+    dead_letters_per_prefix_hour: int = Field(200, ge=1)
+
+
+class Log(_Group):
+    """Logging. `addresses` puts mail addresses in clear into the logs; off, they are keyed hashes.
+
+    `format` auto is JSON in production and pleasant lines in development.
+    """
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+    addresses: bool = False
+
+
+class Test(_Group):
+    """Only for tests, refused in production. `faults`: see `ingester.faults`."""
+
+    __test__ = False
+    faults: Annotated[str, AfterValidator(_fault_points)] = ""
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, validated. Made by `load`; made directly it knows arguments and defaults alone."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        enable_decoding=False,
+    )
+
+    env: Literal["development", "production"] = "production"
+    database_url: Url = SecretStr("")
+    workers: int = Field(1, ge=1, le=64)
+    max_message_bytes: int = Field(25 * MIB, ge=1024)
+    max_bytes_in_flight: int = Field(256 * MIB, ge=MIB)
+    drain_seconds: float = Field(30, gt=0)
+    dev_dir: Path = Path(".ingester")
+    blobs: Annotated[str, AfterValidator(_blobs)] = "postgres"
+    inbound_token: Secret | None = None
+    reply_token_secrets: Secrets = ()
+    smtp: Smtp = Smtp()
+    http: Http = Http()
+    metrics: Metrics = Metrics()
+    dns: Dns = Dns()
+    mime: Mime = Mime()
+    store: Store = Store()
+    log: Log = Log()
+    test: Test = Test()
+
+    @classmethod
+    def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[PydanticBaseSettingsSource, ...]:
+        """None but the arguments: `load` reads the others, so that it can report their faults together."""
+        return (sources["init_settings"],)
+
+    @model_validator(mode="after")
+    def _agree(self) -> "Settings":
+        faults: list[str] = []
+        if self.env == "production" and self.http.listen and self.inbound_token is None:
+            faults.append("INGESTER_HTTP__LISTEN needs INGESTER_INBOUND_TOKEN in production: set it")
+        if self.max_bytes_in_flight < self.max_message_bytes:
+            faults.append("INGESTER_MAX_BYTES_IN_FLIGHT must hold at least one mail of INGESTER_MAX_MESSAGE_BYTES")
+        if faults:
+            raise ValueError("\n".join(faults))
+        return self
+
+    @property
+    def not_used_yet(self) -> tuple[str, ...]:
+        """The names of settings that are set although nothing reads them yet."""
+        given = {
+            "INBOUND_TOKEN": self.inbound_token,
+            "REPLY_TOKEN_SECRETS": self.reply_token_secrets,
+            "HTTP__LISTEN": self.http.listen,
+            "METRICS__LISTEN": self.metrics.listen,
+            "DNS__NAMESERVERS": self.dns.nameservers,
+        }
+        return tuple(PREFIX + name for name, value in given.items() if value)
+
+
+class _Environment(EnvSettingsSource):
+    """The environment as an argument instead of the process's own."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        super().__init__(Settings)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return {name.lower(): value for name, value in self._environ.items()}
+
+
+def load(environ: Mapping[str, str] | None = None, *, file: Path | None = None, **override: Any) -> Settings:
+    """Read the settings. `override` (from the command line) wins over the environment, dotted names with `__`.
+
+    An empty variable counts as unset. Raises SettingsError with every fault.
+    """
+    env = {name: value for name, value in (os.environ if environ is None else environ).items() if value}
+    faults: list[str] = []
+    values = _file(file or (Path(env[CONFIG]) if CONFIG in env else None), faults)
+    ours = {_canonical(name): value for name, value in env.items() if name.startswith(PREFIX)}
+    known = set(_names(Settings, PREFIX))
+    unknown = ours.keys() - known - {CONFIG, "INGESTER_CORPORA"}
+    faults += [_unknown(name, known) for name in sorted(unknown) if not name.startswith(TEST_PREFIX)]
+    _merge(values, _Environment({name: ours[name] for name in ours.keys() & known})())
+    if LEGACY_TOKEN_SECRET in env:
+        values.setdefault("reply_token_secrets", [env[LEGACY_TOKEN_SECRET]])
+    for name, value in override.items():
+        if value is not None:
+            _merge(values, _nest(name.split("__"), value))
+    if values.get("env", "production") == "production":
+        armed = {TEST_PREFIX + name.upper() for name in values.get("test", {})}
+        armed |= {name for name in env if name.startswith(TEST_PREFIX)}
+        faults += [f"{name} is refused in production: INGESTER_ENV=development allows it" for name in sorted(armed)]
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        raise SettingsError("\n".join([*faults, *_sentences(error)])) from None
+    if faults:
+        raise SettingsError("\n".join(faults))
+    return settings
+
+
+def _file(path: Path | None, faults: list[str]) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        with path.open("rb"):  # the source takes a file that is not there for an empty one
+            return dict(TomlConfigSettingsSource(Settings, path)())
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        faults.append(f"{path} cannot be read as a TOML file: {reason}")
+        return {}
+
+
+def _canonical(name: str) -> str:
+    """`INGESTER_TEST_FAULTS` is `test.faults`, as if it had two underscores."""
+    return name if not name.startswith(TEST_PREFIX) else f"{PREFIX}TEST__{name.removeprefix(TEST_PREFIX).lstrip('_')}"
+
+
+def _names(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    """Every name that the environment may set."""
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, _Group):
+            yield from _names(kind, f"{prefix}{name.upper()}__")
+        else:
+            yield prefix + name.upper()
+
+
+def _unknown(name: str, known: set[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+    return f"{name} is not a setting: " + (f"did you mean {near[0]}?" if near else "remove it")
+
+
+def _nest(path: list[str], value: object) -> dict[str, Any]:
+    return {path[0]: _nest(path[1:], value) if path[1:] else value}
+
+
+def _merge(under: dict[str, Any], over: Mapping[str, Any]) -> None:
+    for name, value in over.items():
+        if isinstance(value, Mapping) and isinstance(under.get(name), dict):
+            _merge(under[name], value)
+        else:
+            under[name] = value
+
+
+def _sentences(error: ValidationError) -> Iterator[str]:
+    """One sentence a fault. The value given is never printed: it may be a secret."""
+    for fault in error.errors(include_url=False, include_context=False, include_input=False):
+        message = fault["msg"].removeprefix("Value error, ")
+        if message.startswith(PREFIX):
+            yield from message.split("\n")
+            continue
+        steps = [step.upper() for step in fault["loc"] if isinstance(step, str)]
+        entry = next((f" (entry {step + 1})" for step in fault["loc"] if isinstance(step, int)), "")
+        name = PREFIX + "__".join(steps).replace("TEST__", "TEST_", 1)
+        if fault["type"] == "extra_forbidden":
+            yield f"{name} is not a setting: remove it from the file"
+        else:
+            yield f"{name}{entry}: {message}"

@@ -1,0 +1,1 @@
+"""Everything that touches Postgres. The only room that imports asyncpg."""

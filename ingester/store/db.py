@@ -1,0 +1,122 @@
+"""The connection pool, and what an error of the database means: wait, give the mail up, or neither.
+
+asyncpg: an error on COMMIT means unknown, not failed; whoever commits must be able to look again.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from enum import Enum, auto
+from typing import TypeAlias
+
+import asyncpg
+import msgspec
+from asyncpg.pool import PoolConnectionProxy
+
+from ingester.settings import Settings
+
+Connection: TypeAlias = asyncpg.Connection | PoolConnectionProxy
+"""What a store function takes first: a connection of the pool or one of its own."""
+
+
+class Trouble(Enum):
+    """What an error says about the mail at hand."""
+
+    TRANSIENT = auto()
+    """Ours, and it may pass: try again, then 4xx."""
+    DATA = auto()
+    """The database will never take these values: a dead letter."""
+    LASTING = auto()
+    """Ours, and a second try will not help (a wrong schema, a missing right): 4xx at once."""
+
+
+_DATA_CLASSES = ("22", "23", "54")
+_LASTING_CLASSES = ("28", "3D", "42", "0A")
+_RETRY_AT_ONCE = (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError)
+
+
+def classify(error: BaseException) -> Trouble | None:
+    """Say what an error means, or None when it does not come from the database (a surprise of our own)."""
+    if isinstance(error, _RETRY_AT_ONCE):
+        return Trouble.TRANSIENT
+    if isinstance(error, asyncpg.PostgresError):
+        state = str(error.sqlstate or "")
+        if state[:2] in _DATA_CLASSES:
+            return Trouble.DATA
+        return Trouble.LASTING if state[:2] in _LASTING_CLASSES else Trouble.TRANSIENT
+    if isinstance(error, asyncpg.DataError):
+        return Trouble.DATA
+    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError | TimeoutError | EOFError):
+        return Trouble.TRANSIENT
+    return None
+
+
+class Unavailable(Exception):
+    """The database could not do it in time; the caller answers 4xx. The text names no values."""
+
+
+class Database:
+    """One pool. It opens lazily: a daemon that starts while Postgres is down answers 451 and recovers by itself."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._url = settings.database_url.get_secret_value()
+        self._settings = settings.store
+        self._pool: asyncpg.Pool | None = None
+
+    async def open(self) -> None:
+        """Make the pool; no connection is made until one is wanted."""
+        self._pool = asyncpg.create_pool(
+            self._url,
+            min_size=0,
+            max_size=self._settings.connections,
+            max_inactive_connection_lifetime=300,
+            statement_cache_size=self._settings.statement_cache,
+            command_timeout=self._settings.commit_seconds,
+            timeout=5,
+            server_settings=_SESSION,
+            init=_prepare,
+        )
+        await self._pool
+
+    async def close(self) -> None:
+        """Close the pool; connections still in use are cut after two seconds."""
+        if self._pool is None:
+            return
+        pool, self._pool = self._pool, None
+        try:
+            await asyncio.wait_for(pool.close(), 2)
+        except TimeoutError:
+            pool.terminate()
+
+    @asynccontextmanager
+    async def connection(self, *, seconds: float = 10) -> AsyncIterator[Connection]:
+        """Borrow a connection, waiting at most `seconds`. Raises what `classify` knows."""
+        if self._pool is None:
+            raise asyncpg.InterfaceError("the pool is closed")
+        async with self._pool.acquire(timeout=seconds) as connection:
+            yield connection
+
+    async def connect(self) -> asyncpg.Connection:
+        """A connection of one's own, outside the pool (LISTEN, migrations)."""
+        connection = await asyncpg.connect(self._url, timeout=5, server_settings=_SESSION)
+        await _prepare(connection)
+        return connection
+
+
+_SESSION = {"application_name": "ingester", "timezone": "UTC", "jit": "off"}
+
+
+async def _prepare(connection: asyncpg.Connection) -> None:
+    """jsonb as Python values both ways, in the binary form: one version byte, then JSON in UTF-8."""
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        format="binary",
+        encoder=lambda value: b"\x01" + msgspec.json.encode(value),
+        decoder=lambda data: msgspec.json.decode(data[1:]),
+    )
+
+
+async def provoke_data_fault(connection: Connection) -> None:
+    """Make Postgres raise a real SQLSTATE 22012: what the fault action `data` stands for."""
+    await connection.execute("SELECT 1 / 0")

@@ -1,0 +1,183 @@
+"""The directory: which mailbox an address reaches. Cached in the process, invalidated by notification.
+
+Only a yes is cached. A no is always asked of Postgres, so that a mailbox added a second ago receives (design page, RCPT).
+"""
+
+import asyncio
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from ingester.core.address import Address
+from ingester.core.envelope import Route, RouteKind
+from ingester.core.ids import SYSTEM_TENANT
+from ingester.core.outcome import Reason, Refusal
+from ingester.core.rules import Standing, status_gate
+from ingester.store.db import Connection, Database, Unavailable, classify
+
+CHANNEL = "ingester_directory"
+CACHE_LIMIT = 100_000
+"""Routes kept; beyond it the cache starts anew."""
+RECONNECT_SECONDS = 2.0
+LOOKUP_SECONDS = 10.0
+
+_log = structlog.get_logger(__name__)
+
+_BARE_POSTMASTER = Route(
+    tenant_id=SYSTEM_TENANT,
+    mailbox_id=SYSTEM_TENANT,
+    domain="",
+    kind=RouteKind.EXACT,
+    tag=None,
+    policy="monitor",
+)
+"""`postmaster` without a domain (RFC 5321, 4.5.1): the system tenant's mailbox, made by the first migration."""
+
+
+async def lookup(connection: Connection, address: Address, now: datetime) -> tuple[UUID, Route | Refusal]:
+    """Ask Postgres. The tenant beside the answer is whom a refusal belongs to.
+
+    Order: exact, alias, both for the whole local part before its base without the plus-tag; then the system mailbox for
+    postmaster and abuse; then catch_all.
+    """
+    if not address.domain:
+        return SYSTEM_TENANT, _BARE_POSTMASTER
+    base, tag = address.split_tag()
+    row = await connection.fetchrow(
+        """
+        SELECT d.tenant_id, d.status = 'verified' AS verified, m.id AS mailbox_id, r.kind, r.local_part, m.auth_policy,
+               m.strict_senders, t.status = 'active' AS tenant_active, m.status = 'active' AS mailbox_active,
+               CASE WHEN t.status = 'active' THEN m.status_since ELSE t.status_since END AS suspended_since
+        FROM domains d
+        JOIN tenants t ON t.id = d.tenant_id
+        LEFT JOIN LATERAL (
+            SELECT x.mailbox_id, x.kind, x.local_part,
+                   CASE WHEN x.kind = 'catch_all' THEN 5
+                        ELSE (x.local_part <> $2)::integer * 2 + (x.kind = 'alias')::integer END AS rank
+            FROM routes x
+            WHERE x.tenant_id = d.tenant_id AND x.domain = d.name AND x.local_part IN ($2, $3, '')
+            UNION ALL
+            SELECT s.id, 'exact', s.local_part, 4
+            FROM mailboxes s
+            WHERE s.tenant_id = d.tenant_id AND s.domain = d.name AND s.system = 'postmaster'
+              AND $2 IN ('postmaster', 'abuse')
+            ORDER BY rank LIMIT 1
+        ) r ON true
+        LEFT JOIN mailboxes m ON m.tenant_id = d.tenant_id AND m.id = r.mailbox_id
+        WHERE d.name = $1
+        ORDER BY d.status = 'verified' DESC, d.created_at LIMIT 1
+        """,
+        address.domain,
+        address.key,
+        base,
+    )
+    if row is None:
+        return SYSTEM_TENANT, Refusal(reason=Reason.UNKNOWN_DOMAIN)
+    tenant_id: UUID = row["tenant_id"]
+    if row["verified"] and row["mailbox_id"] is None:
+        return tenant_id, Refusal(reason=Reason.UNKNOWN_MAILBOX)
+    refusal = status_gate(
+        Standing(
+            tenant_id=tenant_id,
+            mailbox_id=row["mailbox_id"] or SYSTEM_TENANT,
+            tenant_active=row["tenant_active"],
+            domain_verified=row["verified"],
+            mailbox_active=row["mailbox_active"] is not False,
+            suspended_since=row["suspended_since"],
+            strict_senders=bool(row["strict_senders"]),
+        ),
+        now,
+    )
+    if refusal is not None:
+        return tenant_id, refusal
+    tagged = tag is not None and row["local_part"] != address.key
+    return tenant_id, Route(
+        tenant_id=tenant_id,
+        mailbox_id=row["mailbox_id"],
+        domain=address.domain,
+        kind=RouteKind(row["kind"]),
+        tag=tag if tagged else None,
+        policy=row["auth_policy"],
+    )
+
+
+class Directory:
+    """The cache in front of `lookup`, one per process."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._routes: dict[Address, Route] = {}
+        self._asking: dict[Address, asyncio.Task[tuple[UUID, Route | Refusal]]] = {}
+        self._followed = False
+        self._generation = 0
+        self._follower: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Follow the notifications. Until they are followed nothing is cached."""
+        self._follower = asyncio.create_task(self._follow(), name="directory")
+
+    async def stop(self) -> None:
+        """Stop following."""
+        if self._follower is not None:
+            self._follower.cancel()
+            await asyncio.gather(self._follower, return_exceptions=True)
+
+    def known(self, address: Address) -> Route | None:
+        """The cached yes, if there is one; no I/O."""
+        return self._routes.get(address)
+
+    async def resolve(self, address: Address, now: datetime) -> tuple[UUID, Route | Refusal]:
+        """The cached yes, else Postgres's answer, asked once however many wait for it. Raises Unavailable."""
+        route = self._routes.get(address)
+        if route is not None:
+            return route.tenant_id, route
+        task = self._asking.get(address)
+        if task is None:
+            task = self._asking[address] = asyncio.create_task(self._ask(address, now))
+            task.add_done_callback(lambda _: self._asking.pop(address, None))
+        return await asyncio.shield(task)
+
+    async def _ask(self, address: Address, now: datetime) -> tuple[UUID, Route | Refusal]:
+        generation = self._generation
+        for attempt in (1, 2):
+            try:
+                async with self._database.connection(seconds=LOOKUP_SECONDS) as connection:
+                    tenant_id, answer = await lookup(connection, address, now)
+                break
+            except Exception as error:
+                # A pooled connection may have died with the last server: the second try is on a new one.
+                if attempt == 2 or classify(error) is None:
+                    raise Unavailable("directory") from error
+        if isinstance(answer, Route) and self._followed and generation == self._generation:
+            if len(self._routes) >= CACHE_LIMIT:
+                self._routes.clear()
+            self._routes[address] = answer
+        return tenant_id, answer
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                connection = await self._database.connect()
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+                await asyncio.sleep(RECONNECT_SECONDS)
+                continue
+            gone = asyncio.Event()
+            connection.add_termination_listener(lambda *_, gone=gone: gone.set())
+            try:
+                await connection.add_listener(CHANNEL, lambda *_: self._forget())
+                self._forget()
+                self._followed = True
+                await gone.wait()
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                _log.warning("directory notifications lost, nothing is cached until they are back")
+            finally:
+                self._followed = False
+                self._forget()
+                connection.terminate()
+
+    def _forget(self) -> None:
+        """Drop every route; an answer that was on its way is not cached either."""
+        self._generation += 1
+        self._routes.clear()

@@ -1,0 +1,300 @@
+"""Mails become rows: one read before the decision, one write per tenant in one transaction.
+
+The write is the function `store_mails` of the migrations; here its argument is built. Writing the same mail twice is
+harmless: it finds its own claims.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from ingester.core.message import Message, PartRow
+from ingester.core.envelope import Envelope
+from ingester.core.outcome import Reason
+from ingester.core.resolve import Attachment, Candidate, id_hash
+from ingester.core.rules import Standing
+from ingester.store.db import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What one delivery must know before it is decided."""
+
+    tenant_id: UUID
+    mailbox_id: UUID
+    hashes: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """The answer: standing is None where the mailbox is gone, candidates by hash of their Message-ID."""
+
+    standing: Standing | None
+    candidates: dict[bytes, Candidate]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One message for one mailbox, decided to be stored."""
+
+    mailbox_id: UUID
+    message_id: UUID
+    thread_id: UUID
+    receipt_id: UUID
+    claims: tuple[bytes, ...]
+    expires_at: datetime
+    envelope_to: tuple[str, ...]
+    role: str
+    tag: str | None
+    kind: str
+    attachment: Attachment
+    decision: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """One recipient's refusal after DATA."""
+
+    id: UUID
+    reason: Reason
+    recipients: tuple[str, ...]
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mail:
+    """One mail for one tenant: what is written, all or nothing. `stored` raws (a redrive) are not written again."""
+
+    tenant_id: UUID
+    envelope: Envelope
+    raw_id: UUID
+    raw_sha256: bytes
+    raw_stored: bool
+    rfc_message_id: str
+    message: Message | None
+    deliveries: tuple[Delivery, ...]
+    refused: tuple[Refused, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What became of one delivery."""
+
+    mail: int
+    mailbox_id: UUID
+    message_id: UUID
+    duplicate: bool
+    matched: bool
+
+
+async def find(connection: Connection, queries: Sequence[Query]) -> list[Finding]:
+    """Standing and candidates of many deliveries in one round trip, each within its tenant and mailbox."""
+    rows = await connection.fetch(
+        """
+        SELECT q.n, NULL::bytea AS hash, m.id, NULL::uuid AS thread_id, m.strict_senders,
+               t.status = 'active' AS tenant_active, m.status = 'active' AS mailbox_active,
+               m.domain = '' OR EXISTS (SELECT FROM domains d WHERE d.tenant_id = q.tenant_id AND d.name = m.domain
+                                        AND d.status = 'verified') AS verified,
+               CASE WHEN t.status = 'active' THEN m.status_since ELSE t.status_since END AS suspended_since
+        FROM unnest($1::integer[], $2::uuid[], $3::uuid[]) AS q(n, tenant_id, mailbox_id)
+        JOIN mailboxes m ON m.tenant_id = q.tenant_id AND m.id = q.mailbox_id
+        JOIN tenants t ON t.id = q.tenant_id
+        UNION ALL
+        SELECT c.n, c.hash, x.id, x.thread_id, NULL, NULL, NULL, NULL, NULL
+        FROM unnest($4::integer[], $5::uuid[], $6::uuid[], $7::bytea[]) AS c(n, tenant_id, mailbox_id, hash)
+        CROSS JOIN LATERAL (
+            SELECT y.id, y.thread_id FROM messages y
+            WHERE y.tenant_id = c.tenant_id AND y.mailbox_id = c.mailbox_id AND y.rfc_id_hash = c.hash
+            ORDER BY y.direction = 'outbound' DESC, y.received_at, y.id LIMIT 1
+        ) x
+        """,
+        list(range(len(queries))),
+        [query.tenant_id for query in queries],
+        [query.mailbox_id for query in queries],
+        [n for n, query in enumerate(queries) for _ in query.hashes],
+        [query.tenant_id for query in queries for _ in query.hashes],
+        [query.mailbox_id for query in queries for _ in query.hashes],
+        [hash_ for query in queries for hash_ in query.hashes],
+    )
+    standings: list[Standing | None] = [None] * len(queries)
+    candidates: list[dict[bytes, Candidate]] = [{} for _ in queries]
+    for row in rows:
+        n = row["n"]
+        if row["hash"] is not None:
+            candidates[n][row["hash"]] = Candidate(message_id=row["id"], thread_id=row["thread_id"])
+            continue
+        standings[n] = Standing(
+            tenant_id=queries[n].tenant_id,
+            mailbox_id=row["id"],
+            tenant_active=row["tenant_active"],
+            domain_verified=row["verified"],
+            mailbox_active=row["mailbox_active"],
+            suspended_since=row["suspended_since"],
+            strict_senders=row["strict_senders"],
+        )
+    return [Finding(standing=s, candidates=c) for s, c in zip(standings, candidates, strict=True)]
+
+
+async def write(connection: Connection, tenant_id: UUID, mails: Sequence[Mail]) -> list[Written]:
+    """Write mails of one tenant inside the caller's transaction. Mails without deliveries write their refusals only."""
+    raws: list[bytes] = []
+    documents = [_mail(mail, raws) for mail in mails]
+    rows = await connection.fetch(
+        "SELECT mail, mailbox, message, duplicate, matched FROM store_mails($1, $2, $3)", tenant_id, documents, raws
+    )
+    return [
+        Written(
+            mail=row["mail"],
+            mailbox_id=row["mailbox"],
+            message_id=row["message"],
+            duplicate=row["duplicate"],
+            matched=row["matched"],
+        )
+        for row in rows
+    ]
+
+
+def _mail(mail: Mail, raws: list[bytes]) -> dict[str, Any]:
+    index = None
+    if mail.deliveries and not mail.raw_stored:
+        index = len(raws)
+        raws.append(mail.envelope.raw)
+    message = mail.message
+    return {
+        "raw_id": mail.raw_id,
+        "raw": index,
+        "raw_sha256": _hex(mail.raw_sha256),
+        "raw_size": len(mail.envelope.raw),
+        "receipt": receipt(mail.envelope),
+        "message": {} if message is None else _message(mail, message),
+        "parts": [] if message is None else [_part(part) for part in message.parts],
+        "deliveries": [_delivery(delivery) for delivery in mail.deliveries],
+        "refusals": [_refusal(mail.envelope, refused) for refused in mail.refused],
+    }
+
+
+def receipt(envelope: Envelope) -> dict[str, Any]:
+    """The arrival's facts, as the receipt's columns."""
+    return {
+        "arrival_id": envelope.arrival_id,
+        "door": envelope.door.value,
+        "provider": envelope.provider,
+        "provider_event_id": envelope.provider_event_id,
+        "envelope_from": clean(envelope.mail_from),
+        "client_ip": envelope.client.ip,
+        "helo": None if envelope.client.helo is None else clean(envelope.client.helo),
+        "tls": envelope.client.tls,
+        "auth_report": {},
+        "received_at": envelope.received_at,
+    }
+
+
+def _message(mail: Mail, message: Message) -> dict[str, Any]:
+    """The columns that all deliveries of a mail share."""
+    return {
+        "direction": "inbound",
+        "status": "received",
+        "rfc_message_id": mail.rfc_message_id,
+        "rfc_id_hash": _hex(id_hash(mail.rfc_message_id)),
+        "in_reply_to": message.in_reply_to[0] if message.in_reply_to else None,
+        "reference_ids": message.reference_ids,
+        "from_address": message.from_address,
+        "from_name": message.from_name,
+        "to_addresses": message.to_addresses,
+        "cc_addresses": message.cc_addresses,
+        "reply_to_addresses": message.reply_to_addresses,
+        "header_to": message.header_to,
+        "envelope_from": clean(mail.envelope.mail_from),
+        "subject": message.subject,
+        "body_text": message.body_text,
+        "body_html": message.body_html,
+        "sender_verified": False,
+        "sender_expected": False,
+        "spf": "unknown",
+        "dkim": "unknown",
+        "dmarc": "unknown",
+        "arc": "unknown",
+        "quarantined": False,
+        "flags": sorted({*mail.envelope.flags, *message.flags}),
+        "raw_id": mail.raw_id,
+        "size": len(mail.envelope.raw),
+        "sent_at": message.sent_at,
+        "received_at": mail.envelope.received_at,
+    }
+
+
+def _delivery(delivery: Delivery) -> dict[str, Any]:
+    attachment = delivery.attachment
+    return {
+        "message_id": delivery.message_id,
+        "mailbox_id": delivery.mailbox_id,
+        "thread_id": delivery.thread_id,
+        "receipt_id": delivery.receipt_id,
+        "claims": [_hex(claim) for claim in delivery.claims],
+        "expires_at": delivery.expires_at,
+        "envelope_to": [clean(text) for text in delivery.envelope_to],
+        "own": {
+            "kind": delivery.kind,
+            "thread_id": attachment.thread_id,
+            "delivery_role": delivery.role,
+            "recipient_tag": None if delivery.tag is None else clean(delivery.tag),
+            "reply_match_method": attachment.method,
+            "reply_to_email_id": attachment.reply_to,
+            "cited_hashes": [_hex(citation.hash) for citation in attachment.cites],
+            "cites": [{"hash": _hex(citation.hash), "method": citation.method} for citation in attachment.cites],
+            "decision": delivery.decision,
+        },
+    }
+
+
+def _part(part: PartRow) -> dict[str, Any]:
+    return {
+        "ordinal": part.ordinal,
+        "parent_ordinal": part.parent_ordinal,
+        "path": part.path,
+        "role": part.role,
+        "content_type": part.content_type,
+        "charset": part.charset,
+        "filename": part.filename,
+        "original_filename": part.original_filename,
+        "content_id": part.content_id,
+        "encoding": part.encoding,
+        "offset": part.offset,
+        "length": part.length,
+        "decoded_size": part.decoded_size,
+        "sha256": _hex(part.sha256),
+        "flags": part.flags,
+        "data": None,
+    }
+
+
+def _refusal(envelope: Envelope, refused: Refused) -> dict[str, Any]:
+    return {
+        "id": refused.id,
+        "door": envelope.door.value,
+        "reason": refused.reason.value,
+        "client_prefix": envelope.client.prefix,
+        "minute": envelope.received_at.replace(second=0, microsecond=0),
+        "arrival_id": envelope.arrival_id,
+        "envelope": receipt(envelope) | {"envelope_to": [clean(text) for text in refused.recipients]},
+        "detail": refused.detail,
+    }
+
+
+def clean(text: str) -> str:
+    """Text that Postgres takes: no NUL, no lone surrogate (envelope text may hold both)."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _hex(data: bytes) -> str:
+    return "\\x" + data.hex()
+
+
+async def read_raw(connection: Connection, tenant_id: UUID, raw_id: UUID) -> bytes:
+    """The raw bytes. Raises LookupError when they are gone."""
+    data = await connection.fetchval("SELECT data FROM raws WHERE tenant_id = $1 AND id = $2", tenant_id, raw_id)
+    if data is None:
+        raise LookupError("the raw mail is gone")
+    return bytes(data)

@@ -1,0 +1,153 @@
+"""Worker processes: run one, or supervise several behind SO_REUSEPORT. A dead worker is started again; all drain together.
+
+The supervisor does nothing else: no loop, no threads, no database. It holds the ports by bound sockets that never listen.
+"""
+
+import asyncio
+import ctypes
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from types import FrameType
+
+import structlog
+import uvloop
+
+from ingester.app import App
+from ingester.settings import Listen, Settings
+from ingester.transport.listener import bind
+
+RESTART_SECONDS = 1.0
+"""A worker that dies younger than this is started again only after as long a pause."""
+GRACE_SECONDS = 10.0
+"""How much longer than the drain the workers may take before they are killed."""
+_PR_SET_PDEATHSIG = 1
+
+_log = structlog.get_logger(__name__)
+
+
+def run(main: Callable[[], "asyncio.Future[int] | object"]) -> int:
+    """Run one coroutine function on uvloop and give its exit status."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return int(runner.run(main()))  # type: ignore[arg-type, call-overload]
+
+
+async def serve_one(settings: Settings, sockets: Sequence[socket.socket]) -> int:
+    """One worker: start, wait for SIGTERM or SIGINT, drain. Exit status 0."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    app = App(settings)
+    await app.start(sockets)
+    _log.info("serving", smtp=[address(listener) for listener in sockets], pid=os.getpid())
+    await stop.wait()
+    _log.info("draining", pid=os.getpid())
+    await app.drain()
+    _log.info("stopped", pid=os.getpid())
+    return 0
+
+
+def address(listener: socket.socket) -> str:
+    """host:port of a bound socket, an IPv6 host in brackets."""
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if listener.family == socket.AF_INET6 else f"{host}:{port}"
+
+
+class Supervisor:
+    """Keeps `workers` processes alive until told to stop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._workers: dict[int, float] = {}
+        self._stopping = False
+
+    def run(self) -> int:
+        """Fork the workers and wait for them. Returns 0 when all of them ended in order."""
+        reserved = bind(self._settings.smtp.listen, reuse_port=True)
+        listen = tuple(_listen(one) for one in reserved)
+        settings = self._settings.model_copy(update={"smtp": self._settings.smtp.model_copy(update={"listen": listen})})
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        _log.info("supervising", workers=settings.workers, smtp=[address(one) for one in reserved])
+        failed = False
+        while not self._stopping or self._workers:
+            while not self._stopping and len(self._workers) < settings.workers:
+                self._start(settings)
+            pid, status = self._wait()
+            if pid == 0:
+                continue
+            born = self._workers.pop(pid)
+            if self._stopping:
+                failed = failed or status != 0
+                continue
+            _log.error("worker died, starting another", pid=pid, status=os.waitstatus_to_exitcode(status))
+            if time.monotonic() - born < RESTART_SECONDS:
+                time.sleep(RESTART_SECONDS)
+        return 1 if failed else 0
+
+    def _start(self, settings: Settings) -> None:
+        parent = os.getpid()
+        ours = {signal.SIGTERM, signal.SIGINT}
+        # Between fork and its own handlers the child must not run ours: it would signal its siblings.
+        signal.pthread_sigmask(signal.SIG_BLOCK, ours)
+        pid = os.fork()
+        if pid:
+            self._workers[pid] = time.monotonic()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ours)
+            return
+        status = 1
+        try:
+            for number in (*ours, signal.SIGALRM):
+                signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ours)
+            _die_with(parent)
+            status = run(lambda: serve_one(settings, bind(settings.smtp.listen, reuse_port=True)))
+        except Exception:
+            _log.exception("worker failed")
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+
+    def _wait(self) -> tuple[int, int]:
+        try:
+            return os.waitpid(-1, 0)
+        except ChildProcessError:
+            return 0, 0
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        """Drain all workers; those that outlive the drain are killed."""
+        del frame
+        if not self._stopping:
+            self._stopping = True
+            signal.signal(signal.SIGALRM, self._kill)
+            signal.setitimer(signal.ITIMER_REAL, self._settings.drain_seconds + GRACE_SECONDS)
+        self._signal(signal.SIGTERM)
+
+    def _kill(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for pid in list(self._workers):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+
+def _listen(listener: socket.socket) -> Listen:
+    host, port = listener.getsockname()[:2]
+    return Listen(host=host, port=port)
+
+
+def _die_with(parent: int) -> None:
+    """Drain when the supervisor is killed -9: nobody would start or stop this worker any more. Linux only."""
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(1)

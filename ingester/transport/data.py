@@ -1,0 +1,213 @@
+"""The content of DATA: finds its end in bulk, refuses an ambiguous one, undoes dot-stuffing. No sockets, no clock.
+
+Only CRLF.CRLF ends the content (RFC 5321, 4.1.1.4). A dot between line ends of which one is a stray CR, a stray LF or
+is broken by NUL is an end of data to some other server: such a mail is refused, or a second mail could hide in it
+(SMTP smuggling). Other NUL, bare CR and, in mode `normalise`, bare LF are taken and flagged.
+
+Work is done on whole chunks with C-speed searches; the slow, exact search runs only where a stray byte was seen. Memory
+is the content kept, plus four bytes held back between chunks. Nothing here raises on any input.
+"""
+
+import io
+import re
+from enum import Enum
+
+_END = b"\r\n.\r\n"
+_ODD_LINE = re.compile(rb"\n(?:\.|(?<!\r\n))")
+"""The one pass that ordinary content costs: a line that begins with a dot, or an LF without CR. Base64 has neither."""
+_DOT_LINE = re.compile(rb"\n\.")
+_BARE_LF = re.compile(rb"\n(?<!\r\n)")
+_BARE_CR = re.compile(rb"\r[^\n]")
+_LONE_DOT_BY_DOT = re.compile(rb"\.(?<=[\r\n]\.)[\r\n]")
+_LONE_DOT_BY_LINE = re.compile(rb"[\r\n]\.[\r\n]")
+"""A dot alone on a line, if CR and LF are line ends each. Twice the same: it is started at what is rarer."""
+_OPEN = re.compile(rb"(?:\r\n?|\n)(?:\.\r?)?\Z")
+"""The tail that more bytes may make into an end, a CRLF or a stuffed dot: at most four bytes."""
+_STRAY_BEFORE_END = b"\r\0"
+
+
+class Verdict(Enum):
+    """How the content ended."""
+
+    COMPLETE = "complete"
+    AMBIGUOUS = "ambiguous"
+
+
+class DataReader:
+    """Reads the content of one mail from chunks of any size.
+
+    `verdict` is None until the end is found; then `rest` holds what came behind it. `max_bytes` bounds the content
+    (octets after unstuffing), `max_line` is where a line earns the flag `long_line`. With `normalise` a bare LF becomes
+    CRLF, without it `bare_lf` is set and the content dropped. Beyond a bound the content is dropped and read on.
+    """
+
+    __slots__ = (
+        "_before",
+        "_content",
+        "_line",
+        "_max_bytes",
+        "_max_line",
+        "_normalise",
+        "_nul_context",
+        "_started",
+        "_tail",
+        "dropped",
+        "flags",
+        "oversized",
+        "rest",
+        "seen",
+        "size",
+        "verdict",
+    )
+
+    def __init__(self, *, max_bytes: int, max_line: int, normalise: bool) -> None:
+        self._max_bytes = max_bytes
+        self._max_line = max_line
+        self._normalise = normalise
+        self._content = io.BytesIO()
+        self._tail = b"\r\n"  # the line end of the DATA command: the first line may start with a dot as any other
+        self._nul_context = b""
+        self._before = 0x20
+        self._line = 0
+        self._started = False
+        self.verdict: Verdict | None = None
+        self.rest = b""
+        self.flags: set[str] = set()
+        self.oversized = False
+        self.dropped = False
+        self.size = 0
+        self.seen = 0
+
+    @property
+    def held(self) -> int:
+        """Octets of content in memory."""
+        return 0 if self.dropped else self._content.tell()
+
+    def drop(self) -> None:
+        """Forget the content and keep none from here on; the end is still looked for."""
+        self.dropped = True
+        self._content = io.BytesIO()
+
+    def take(self) -> bytes:
+        """The content, handed over once."""
+        content = self._content.getvalue()  # without a copy: the buffer is cut to size and shared
+        self.drop()
+        return content
+
+    def feed(self, chunk: bytes) -> bool:
+        """Take the next bytes from the wire. True when the end, true or ambiguous, has been found."""
+        self.seen += len(chunk)
+        data = self._tail + chunk if self._tail else chunk
+        odd = _ODD_LINE.search(data)
+        dotted = odd is not None and _DOT_LINE.search(data, odd.start()) is not None
+        end = data.find(_END, max(odd.start() - 1, 0)) if odd is not None and dotted else -1
+        wire = data[: end + 2] if end >= 0 else data
+        bare_lf = odd is not None and _BARE_LF.search(wire, odd.start()) is not None
+        if self._note_strays(wire, bare_lf=bare_lf) and self._ambiguous(data, end):
+            return self._finish(Verdict.AMBIGUOUS, b"")
+        if end < 0:
+            self._hold_back(data, dotted=dotted)
+            return False
+        before = data[end - 1] if end else self._before
+        if before in _STRAY_BEFORE_END:
+            return self._finish(Verdict.AMBIGUOUS, b"")
+        self._keep(wire, dotted=dotted)
+        return self._finish(Verdict.COMPLETE, data[end + len(_END) :])
+
+    def _note_strays(self, wire: bytes, *, bare_lf: bool) -> bool:
+        """Flag what is not plain CRLF text. True when the exact search must run. A CR at the very end is undecided."""
+        nul = b"\0" in wire
+        bare_cr = _BARE_CR.search(wire) is not None
+        for name, seen in (("nul", nul), ("bare_cr", bare_cr), ("bare_lf", bare_lf)):
+            if seen:
+                self.flags.add(name)
+        return nul or bare_cr or bare_lf or bool(self._nul_context)
+
+    def _ambiguous(self, data: bytes, end: int) -> bool:
+        """Whether a dot before the true end (at `end`, or -1) could end the content for another server.
+
+        Some servers drop NUL, so it is searched without them. What was seen before `data` and is parted from it by
+        NUL alone is kept as a context of two bytes.
+        """
+        text = data if end < 0 else data[: end + 3]
+        if self._nul_context or b"\0" in text:
+            text = self._nul_context + text.translate(None, b"\0")
+        found = _find_lone_dot(text)
+        self._nul_context = b"" if end >= 0 else _open_end(text)
+        if found is None or end >= 0:
+            return found is not None
+        undecided = found.end() == len(text) and data.endswith(b"\r\n.\r")
+        return not undecided
+
+    def _hold_back(self, data: bytes, *, dotted: bool) -> None:
+        still_open = _OPEN.search(data, max(len(data) - 4, 0))
+        cut = still_open.start() if still_open is not None else len(data)
+        self._tail = data[cut:]
+        if self._tail:
+            self._nul_context = b""
+        if cut:
+            self._before = data[cut - 1]
+            self._keep(data[:cut], dotted=dotted)
+
+    def _keep(self, wire: bytes, *, dotted: bool) -> None:
+        """Add whole pieces: never cut inside a CRLF or behind the CRLF of a stuffed dot."""
+        piece = wire.replace(b"\r\n.", b"\r\n") if dotted else wire
+        if "bare_lf" in self.flags:
+            if not self._normalise:
+                self.drop()
+            piece = piece.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+        if not self._started:
+            self._started = True
+            piece = piece[2:]
+        self.size += len(piece)
+        if "long_line" not in self.flags:
+            self._measure_lines(piece)
+        if self.size > self._max_bytes and not self.oversized:
+            self.oversized = True
+            self.drop()
+        if not self.dropped:
+            self._content.write(piece)
+
+    def _measure_lines(self, piece: bytes) -> None:
+        """Jump from line end to line end, a limit's width at a time: a few searches a chunk, whatever its lines."""
+        limit = self._max_line + 2
+        first = piece.find(b"\n", 0, limit + 1)
+        if first < 0:
+            self._line += len(piece)
+        elif self._line + first + 1 > limit:
+            self._line = limit + 1
+        else:
+            at = first + 1
+            while len(piece) - at > limit:
+                last = piece.rfind(b"\n", at, at + limit)
+                if last < 0:
+                    break
+                at = last + 1
+            last = piece.rfind(b"\n", at, at + limit)
+            self._line = len(piece) - (last + 1 if last >= 0 else at)
+        if self._line > limit:
+            self.flags.add("long_line")
+
+    def _finish(self, verdict: Verdict, rest: bytes) -> bool:
+        self.verdict = verdict
+        self.rest = rest
+        self._tail = b""
+        if verdict is Verdict.AMBIGUOUS:
+            self.drop()
+        return True
+
+
+def _find_lone_dot(text: bytes) -> re.Match[bytes] | None:
+    """The first one. Starting at dots or at line ends, whichever are fewer, keeps crafted content linear and quick."""
+    dots = text.count(b".")
+    if not dots:
+        return None
+    by_dot = dots <= text.count(b"\n") + text.count(b"\r")
+    return _LONE_DOT_BY_DOT.search(text) if by_dot else _LONE_DOT_BY_LINE.search(text)
+
+
+def _open_end(text: bytes) -> bytes:
+    """The line end, or the line end and dot, that `text` ends with."""
+    if text[-1:] in (b"\r", b"\n"):
+        return text[-1:]
+    return text[-2:] if text[-1:] == b"." and text[-2:-1] in (b"\r", b"\n") else b""

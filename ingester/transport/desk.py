@@ -1,0 +1,93 @@
+"""What all dialogs of one door share: the settings, the pipeline, the limits, the mails being accepted. No sockets."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+import structlog
+
+from ingester.core.address import Address
+from ingester.core.envelope import Client, Door, Envelope, Route
+from ingester.core.ids import SYSTEM_TENANT
+from ingester.core.outcome import CODES, Outcome, Reason, Refusal
+from ingester.settings import Settings
+from ingester.transport.limits import Connections, Flight, Harvest, Ticket
+from ingester.transport.proxy import Networks
+from ingester.transport.tls import Certificate
+
+
+class Acceptance(Protocol):
+    """What a door asks of the pipeline. None of it raises in normal operation."""
+
+    async def recipient(self, address: Address, client: Client) -> Route | Refusal:
+        """Where a recipient's mail goes, asked of the directory and, before a no, of the database."""
+
+    def known(self, address: Address) -> Route | None:
+        """The cached route, without asking anything."""
+
+    async def accept(self, envelope: Envelope) -> Outcome:
+        """Commit the mail. May take as long as a commit may."""
+
+    def note_refusal(
+        self,
+        *,
+        reason: Reason,
+        client: Client,
+        door: Door,
+        mail_from: str,
+        recipients: tuple[str, ...],
+        tenant_id: UUID = SYSTEM_TENANT,
+        detail: str = "",
+    ) -> None:
+        """Count a refusal that the door made by itself. In memory, bounded."""
+
+    def new_arrival(self) -> tuple[UUID, datetime]:
+        """A fresh arrival id and the time of arrival."""
+
+
+class Desk:
+    """The shared part of one worker's door."""
+
+    def __init__(self, *, settings: Settings, pipeline: Acceptance, hostname: str, clock: Callable[[], float]) -> None:
+        """`clock` is monotonic seconds. Raises ValueError or CertificateError on settings that cannot work."""
+        smtp = settings.smtp
+        self.settings = settings
+        self.pipeline = pipeline
+        self.hostname = hostname
+        self.clock = clock
+        self.log = structlog.get_logger()
+        self.connections = Connections(total=smtp.max_connections, per_prefix=smtp.max_connections_per_prefix)
+        self.flight = Flight(limit=settings.max_bytes_in_flight)
+        self.harvest = Harvest(per_hour=smtp.unknown_recipients_per_hour, clock=clock)
+        self.proxies = Networks(smtp.proxy_networks)
+        self.certificate: Certificate | None = None
+        if smtp.tls_cert is not None and smtp.tls_key is not None:
+            self.certificate = Certificate(cert=smtp.tls_cert, key=smtp.tls_key, clock=clock)
+        self.draining = False
+        self.accepting: set[asyncio.Task[str]] = set()
+
+    def accept(self, envelope: Envelope, ticket: Ticket) -> "asyncio.Task[str]":
+        """Accept a mail in a task that no connection owns (design page, law 6). Its result is the reply."""
+        task = asyncio.get_running_loop().create_task(self._accept(envelope))
+        self.accepting.add(task)
+        task.add_done_callback(self.accepting.discard)
+        task.add_done_callback(lambda _: ticket.close())
+        return task
+
+    async def _accept(self, envelope: Envelope) -> str:
+        try:
+            outcome = await self.pipeline.accept(envelope)
+        except Exception as error:  # noqa: BLE001  (whatever it was, the sender is told to come again)
+            # Not the text: it may quote the mail (design page, law 11).
+            self.log.error("accept.failed", arrival_id=str(envelope.arrival_id), error=type(error).__name__)
+            return CODES[Reason.STORE_UNAVAILABLE].line
+        return outcome.smtp_line
+
+    def refuse(self, reason: Reason, client: Client, *, mail_from: str = "", recipients: tuple[str, ...] = ()) -> str:
+        """Count a refusal and give its reply."""
+        self.pipeline.note_refusal(
+            reason=reason, client=client, door=Door.SMTP, mail_from=mail_from, recipients=recipients
+        )
+        return CODES[reason].line

@@ -1,0 +1,1 @@
+"""The benchmark: a seeded corpus, a load driver, and what the daemon does with them: `python -m tests.bench -h`."""

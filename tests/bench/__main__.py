@@ -1,0 +1,147 @@
+"""The command line of the benchmark: parse, call, print. One command per mode; later modes stand beside these."""
+
+import os
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from ingester.store.embedded import LocalPostgresError
+from tests.bench import corpus as corpora
+from tests.bench import e2e as whole
+from tests.bench import report as reports
+from tests.bench.subject import BenchError
+
+
+def _numbers(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]:
+    """A comma-separated list of positive numbers, each once."""
+    pieces = [piece.strip() for piece in value.split(",")]
+    if not all(piece.isdecimal() and int(piece) for piece in pieces):
+        raise click.BadParameter(f"{value!r} is not a list of numbers such as 1,10,50")
+    return tuple(dict.fromkeys(map(int, pieces)))
+
+
+_seed = click.option("--seed", default=1, show_default=True, help="What the corpus is made from.")
+_mails = click.option("--mails", default=2000, show_default=True, type=click.IntRange(1), help="Mails in each run.")
+_cache = click.option(
+    "--cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=corpora.default_cache,
+    help="Where corpora are kept between runs. [default: ~/.cache/ingester-bench]",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def main() -> None:
+    """What a change costs: the daemon under a seeded corpus of real-life shapes, with fsync on.
+
+    \b
+    python -m tests.bench e2e                      the table
+    python -m tests.bench e2e --json before.json   and the same as JSON
+    python -m tests.bench e2e --compare before.json
+    """
+
+
+@main.command()
+@_seed
+@_mails
+@click.option(
+    "--connections", metavar="N,N,...", callback=_numbers, default="1,10,50", show_default=True, help="To run with."
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=lambda: len(os.sched_getaffinity(0)),
+    help="Processes of the daemon. [default: one per core]",
+)
+@click.option(
+    "--runs", default=3, show_default=True, type=click.IntRange(1), help="Interleaved runs; medians are shown."
+)
+@click.option(
+    "--warm-up", default=100, show_default=True, type=click.IntRange(0), help="Mails sent before, not measured."
+)
+@click.option("--reuse", default=0, show_default=True, type=click.IntRange(0), help="Mails per connection, 0: all.")
+@click.option(
+    "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Also write the figures here."
+)
+@click.option("--compare", type=click.Path(dir_okay=False, exists=True, path_type=Path), help="Ratios to a stored run.")
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    help="Where Postgres's data goes for the time of the run; a disk, not memory. [default: /var/tmp]",
+)
+@_cache
+def e2e(
+    seed: int,
+    mails: int,
+    connections: tuple[int, ...],
+    workers: int,
+    runs: int,
+    warm_up: int,
+    reuse: int,
+    json_file: Path | None,
+    compare: Path | None,
+    data: Path | None,
+    cache: Path,
+) -> None:
+    """The whole way: from the socket of `ingester serve` to committed rows.
+
+    Starts a Postgres and the daemon, sends the corpus over N connections, and compares every mail with its rows.
+    Exit status 1 when a mail was lost, invented or not accepted.
+    """
+    console = Console(width=None if sys.stdout.isatty() else 130)
+    options = whole.Options(
+        seed=seed,
+        mails=mails,
+        warm_up=warm_up,
+        connections=connections,
+        workers=workers,
+        runs=runs,
+        reuse=reuse,
+        cache=cache,
+        directory=data,
+    )
+    try:
+        stored = reports.load(compare) if compare else None
+        report = whole.run(options, console)
+    except (BenchError, LocalPostgresError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    reports.show(report, console)
+    if json_file:
+        reports.save(report, json_file)
+    if stored:
+        reports.show_ratios(report, stored, console)
+    if report.problems:
+        sys.exit(1)
+
+
+@main.command()
+@_seed
+@_mails
+@_cache
+def corpus(seed: int, mails: int, cache: Path) -> None:
+    """Compose the corpus (or read it from the cache) and say what is in it."""
+    made = corpora.load(seed=seed, count=mails, cache=cache)
+    sizes: dict[str, list[int]] = defaultdict(list)
+    parts: Counter[str] = Counter()
+    for mail in made.mails:
+        sizes[mail.shape].append(mail.size)
+        parts[mail.shape] += mail.parts
+    table = Table(caption=f"{made.wire}: mean {made.mean_bytes / 1000:.1f} KB")
+    for head in ("shape", "mails", "least KB", "mean KB", "most KB", "share of bytes", "parts"):
+        table.add_column(head, justify="left" if head == "shape" else "right")
+    total = sum(sum(of_shape) for of_shape in sizes.values())
+    for shape, of_shape in sizes.items():
+        kilobytes = (min(of_shape), sum(of_shape) / len(of_shape), max(of_shape))
+        share = f"{100 * sum(of_shape) / total:.0f} %"
+        table.add_row(
+            shape, str(len(of_shape)), *(f"{size / 1000:,.1f}" for size in kilobytes), share, str(parts[shape])
+        )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m tests.bench")

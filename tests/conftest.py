@@ -1,0 +1,37 @@
+"""What every test can ask for, and the rule on skips: in CI a skip that nobody has allowed is a failure."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.daemon import free_port
+from tests.postgres import database_url, empty_database_url, own_postgres, postgres
+from tests.skips import pytest_addoption, pytest_configure
+
+__all__ = [
+    "database_url",
+    "empty_database_url",
+    "own_postgres",
+    "postgres",
+    "pytest_addoption",
+    "pytest_configure",
+]
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def corpora() -> Path:
+    """The third-party test data, which is never copied into the project."""
+    named = os.environ.get("INGESTER_CORPORA")
+    path = Path(named) if named else ROOT.parent / "shared" / "corpora"
+    if not path.is_dir():
+        pytest.skip(f"the corpora are absent: {path} is no directory, set INGESTER_CORPORA")
+    return path
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A port that nothing listens on."""
+    return free_port()

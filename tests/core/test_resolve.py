@@ -1,0 +1,86 @@
+"""ingester.core.resolve: the attaching rule, the order of candidates, the claims."""
+
+from uuid import UUID
+
+import pytest
+
+from ingester.core.resolve import (
+    MAX_CITATIONS,
+    Candidate,
+    Method,
+    Sender,
+    attach,
+    citations,
+    content_claim,
+    id_hash,
+    may_attach,
+    own_id,
+    raw_claim,
+)
+
+PARENT = Candidate(message_id=UUID(int=1), thread_id=UUID(int=10))
+OLDER = Candidate(message_id=UUID(int=2), thread_id=UUID(int=20))
+
+
+def test_in_reply_to_comes_first_then_references_newest_to_oldest() -> None:
+    cited = citations("own@x", ["parent@x"], ["root@x", "middle@x", "parent@x"])
+    assert [(c.rfc_id, c.method) for c in cited] == [
+        ("parent@x", Method.IN_REPLY_TO),
+        ("middle@x", Method.REFERENCES),
+        ("root@x", Method.REFERENCES),
+    ]
+
+
+def test_a_mail_does_not_cite_itself_and_citations_are_bounded() -> None:
+    cited = citations("own@x", ["own@x"], [f"{n}@x" for n in range(1000)])
+    assert len(cited) == MAX_CITATIONS
+    assert cited[0].rfc_id == "999@x", "the newest are kept"
+
+
+def test_the_first_candidate_that_exists_is_taken() -> None:
+    cited = citations("own@x", ["gone@x"], ["root@x", "parent@x"])
+    found = {id_hash("parent@x"): PARENT, id_hash("root@x"): OLDER}
+    decision = attach(cited, found, Sender(), strict=False)
+    assert (decision.reply_to, decision.thread_id, decision.method) == (UUID(int=1), UUID(int=10), Method.REFERENCES)
+    assert [step["found"] for step in decision.trail] == ["nothing", str(UUID(int=1))]
+
+
+def test_nothing_found_leaves_the_citations_for_a_late_join() -> None:
+    cited = citations("own@x", ["gone@x"], [])
+    decision = attach(cited, {}, Sender(), strict=False)
+    assert (decision.reply_to, decision.method, decision.reason) == (None, None, "nothing_cited_is_here")
+    assert decision.cites == cited
+
+
+@pytest.mark.parametrize(
+    ("sender", "strict", "allowed"),
+    [
+        (Sender(), False, True),
+        (Sender(), True, False),
+        (Sender(verified=True), True, True),
+        (Sender(expected=True), True, True),
+        (Sender(dmarc="fail"), False, False),
+        (Sender(dmarc="fail", verified=True, expected=True), False, False),
+        (Sender(dmarc="pass_via_forwarder"), False, True),
+    ],
+)
+def test_the_attaching_rule(sender: Sender, strict: bool, allowed: bool) -> None:
+    assert may_attach(sender, strict=strict) is allowed
+    cited = citations("own@x", ["parent@x"], [])
+    decision = attach(cited, {id_hash("parent@x"): PARENT}, sender, strict=strict)
+    assert (decision.reply_to is not None) is allowed
+    if not allowed:
+        assert decision.reason == "candidate_unverified"
+        assert decision.cites == (), "it must not join late either"
+        assert decision.trail[0]["found"] == str(PARENT.message_id), "the candidate is kept in the trail"
+
+
+def test_a_mail_without_message_id_gets_a_deterministic_one() -> None:
+    assert own_id(None, b"\1" * 32) == own_id(None, b"\1" * 32) != own_id(None, b"\2" * 32)
+    assert own_id("given@x", b"\1" * 32) == "given@x"
+
+
+def test_claims_differ_by_mailbox_and_kind() -> None:
+    first, second = UUID(int=1), UUID(int=2)
+    keys = {raw_claim(first, b"x"), raw_claim(second, b"x"), content_claim(first, b"x"), content_claim(second, b"x")}
+    assert len(keys) == 4

@@ -1,0 +1,181 @@
+"""The real process for end-to-end tests: `python -m ingester serve`, its log, its doors, its death."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from subprocess import PIPE, Popen
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from ingester.app import new_id
+from ingester.store import registry
+
+ROOT = Path(__file__).parent.parent
+START_SECONDS = 30.0
+
+
+class Died(AssertionError):
+    """The daemon ended while something was expected of it."""
+
+
+@dataclass(slots=True)
+class Daemon:
+    """One running daemon (or its supervisor). Log lines are read by a thread; tests wait on them, never on time."""
+
+    process: Popen[bytes]
+    port: int
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    raw: list[str] = field(default_factory=list)
+    news: threading.Condition = field(default_factory=threading.Condition)
+    ended: bool = False
+
+    def wait_for(self, what: Callable[[dict[str, Any]], bool], seconds: float = START_SECONDS) -> dict[str, Any]:
+        """Wait for a log line. Raises Died when the process ends without it."""
+        seen = 0
+        with self.news:
+            while True:
+                for line in self.lines[seen:]:
+                    if what(line):
+                        return line
+                seen = len(self.lines)
+                if self.ended:
+                    raise Died("the daemon ended:\n" + "\n".join(self.raw[-20:]))
+                if not self.news.wait(seconds):
+                    raise Died("no such log line in time:\n" + "\n".join(self.raw[-20:]))
+
+    def wait_event(self, event: str, seconds: float = START_SECONDS) -> dict[str, Any]:
+        """Wait for a log line by its event name."""
+        return self.wait_for(lambda line: line.get("event") == event, seconds)
+
+    def terminate(self) -> int:
+        """SIGTERM, and wait for the end of the drain."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.kill()
+        self.process.wait(30)
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            text = line.decode(errors="replace").rstrip()
+            with self.news:
+                self.raw.append(text)
+                try:
+                    decoded = msgspec.json.decode(line)
+                except msgspec.DecodeError:
+                    decoded = {}
+                self.lines.append(decoded if isinstance(decoded, dict) else {})
+                self.news.notify_all()
+        with self.news:
+            self.ended = True
+            self.news.notify_all()
+
+
+def free_port() -> int:
+    """A port that nothing listens on, below the ephemeral range so that no client socket takes it meanwhile."""
+    for port in range(10_000 + os.getpid() % 5_000, 20_000):
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("::", port))
+            except OSError:
+                continue
+            if port in _given:
+                continue
+            _given.add(port)
+            return port
+    raise AssertionError("no free port")
+
+
+_given: set[int] = set()
+
+
+@contextmanager
+def serving(
+    database_url: str, *, port: int | None = None, settings: Mapping[str, str] | None = None, wait: bool = True
+) -> Iterator[Daemon]:
+    """Start the daemon on 127.0.0.1 and [::1] and end it at the latest with the test."""
+    port = port or free_port()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("INGESTER_")}
+    environment |= {
+        "INGESTER_ENV": "development",
+        "INGESTER_LOG__FORMAT": "json",
+        "INGESTER_DATABASE_URL": database_url,
+        "INGESTER_SMTP__LISTEN": f"127.0.0.1:{port},[::1]:{port}",
+        **(settings or {}),
+    }
+    process = Popen([sys.executable, "-m", "ingester", "serve"], cwd=ROOT, env=environment, stderr=PIPE)
+    daemon = Daemon(process, port)
+    reader = threading.Thread(target=daemon._read, daemon=True)
+    reader.start()
+    try:
+        if wait:
+            daemon.wait_event("serving")
+        yield daemon
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait(30)
+        reader.join(10)
+        assert process.stderr is not None
+        process.stderr.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Town:
+    """Two tenants with a domain each, to send to."""
+
+    url: str
+
+    async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
+        """Ask the database."""
+        connection = await asyncpg.connect(self.url)
+        try:
+            return list(await connection.fetch(query, *arguments))
+        finally:
+            await connection.close()
+
+    def ask(self, query: str, *arguments: object) -> list[asyncpg.Record]:
+        """Ask the database outside a loop."""
+        return asyncio.run(self.fetch(query, *arguments))
+
+    def count(self, table: str) -> int:
+        """Rows of a table."""
+        return int(self.ask(f"SELECT count(*) FROM {table}")[0][0])
+
+
+async def settle(url: str, names: Mapping[str, tuple[str, ...]]) -> Town:
+    """Make a tenant per domain, named after its first label, with mailboxes."""
+    connection = await asyncpg.connect(url)
+    try:
+        for domain, mailboxes in names.items():
+            await registry.seed(
+                connection, tenant=domain.partition(".")[0], domain=domain, mailboxes=mailboxes, new_id=new_id
+            )
+    finally:
+        await connection.close()
+    return Town(url=url)
+
+
+def town(url: str) -> Town:
+    """The usual town: acme.test and globex.test, each with support and sales."""
+    return asyncio.run(settle(url, {"acme.test": ("support", "sales"), "globex.test": ("support", "sales")}))
+
+
+def arrival(reply: str) -> UUID:
+    """The arrival id in a reply to the final dot."""
+    return UUID(reply.strip().rpartition(" ")[2])
