@@ -9,8 +9,8 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from ingester.core.message import Message
 from ingester.core.envelope import Envelope, Route
+from ingester.core.message import Message
 from ingester.core.outcome import Outcome, Reason, Refusal, Stored
 from ingester.core.resolve import Citation, Sender, attach, citations, content_claim, own_id, raw_claim
 from ingester.core.rules import loop_gate, status_gate
@@ -129,9 +129,7 @@ def _mail(case: Case, tenant_id: UUID, deliveries: tuple[Delivery, ...], refused
     )
 
 
-def _delivery(
-    case: Case, target: Target, finding: Finding, cited: tuple[Citation, ...], limits: Limits
-) -> Delivery:
+def _delivery(case: Case, target: Target, finding: Finding, cited: tuple[Citation, ...], limits: Limits) -> Delivery:
     assert finding.standing is not None
     route = target.route
     sender = Sender()
@@ -155,8 +153,6 @@ def _delivery(
         attachment=attachment,
         decision=_trail(target, attachment.reason, attachment.trail),
     )
-
-
 
 
 def _trail(target: Target, reason: str, looked_for: tuple[dict[str, str], ...]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
+from time import perf_counter
 from typing import TypeVar
 from uuid import UUID
 
@@ -18,9 +19,9 @@ import structlog
 
 from ingester.batcher import Batcher
 from ingester.core.address import Address
-from ingester.core.message import Message, digest
 from ingester.core.envelope import Client, Door, Envelope, Route
 from ingester.core.ids import SYSTEM_TENANT
+from ingester.core.message import Message, digest
 from ingester.core.mime import Bounds
 from ingester.core.outcome import Outcome, Reason, Refusal
 from ingester.core.resolve import raw_claim
@@ -106,7 +107,7 @@ class Pipeline:
             heaviest=BATCH_BYTES,
         )
 
-    # -- what doors ask ---------------------------------------------------------------------------------------------
+    # -- what doors ask ----------------------------------------------------------------------------------------------
 
     def new_arrival(self) -> tuple[UUID, datetime]:
         """A fresh arrival id and the time it stands for."""
@@ -161,15 +162,15 @@ class Pipeline:
 
     async def accept(self, envelope: Envelope) -> Outcome:
         """Take one mail as far as it goes, within the commit deadline; the caller may go away meanwhile."""
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
+        begun = perf_counter()  # the loop's own clock counts whole milliseconds
+        deadline = asyncio.get_running_loop().time() + self._commit_seconds
         message: Message | None = None
         try:
-            async with asyncio.timeout_at(begun + self._commit_seconds):
-                message, result = await self._accept(envelope, begun + self._commit_seconds)
+            async with asyncio.timeout_at(deadline):
+                message, result = await self._accept(envelope, deadline)
         except TimeoutError:
             result = self._deferred(envelope)
-        self._tell(Arrival(envelope=envelope, message=message, outcome=result, seconds=loop.time() - begun))
+        self._tell(Arrival(envelope=envelope, message=message, outcome=result, seconds=perf_counter() - begun))
         return result
 
     def _tell(self, arrival: Arrival) -> None:
@@ -189,7 +190,7 @@ class Pipeline:
         if self._watch is not None:
             self._watch(arrival)
 
-    # -- the journey ------------------------------------------------------------------------------------------------
+    # -- the journey -------------------------------------------------------------------------------------------------
 
     async def _accept(self, envelope: Envelope, deadline: float) -> tuple[Message | None, Outcome]:
         targets, unrouted = await self.targets(envelope)
@@ -197,7 +198,7 @@ class Pipeline:
             return None, self._refuse_all(envelope, unrouted)
         try:
             case = await self.scan(envelope, targets, unrouted, deadline)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (the surprise of the design page: a dead letter)
             raw_sha256 = await self._beside(envelope.raw, lambda: sha256(envelope.raw).digest())
             return None, await self._bury(envelope, targets, raw_sha256, "scan", error, deadline)
         return case.message, await self._batcher.submit(case)
@@ -276,7 +277,7 @@ class Pipeline:
         while True:
             try:
                 return await self._attempt(cases)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  (sorted by `classify`; a surprise is a dead letter)
                 trouble = classify(error)
                 if trouble is Trouble.TRANSIENT and loop.time() + pause < deadline:
                     _log.warning("commit tried again", error=type(error).__name__, mails=len(cases))
@@ -290,9 +291,7 @@ class Pipeline:
                     return [(await self._settle([case]))[0] for case in cases]
                 case = cases[0]
                 stage = "commit" if trouble is Trouble.DATA else "decide"
-                return [
-                    await self._bury(case.envelope, case.targets, case.raw_sha256, stage, error, case.deadline)
-                ]
+                return [await self._bury(case.envelope, case.targets, case.raw_sha256, stage, error, case.deadline)]
 
     async def _attempt(self, cases: Sequence[Case]) -> list[Outcome]:
         """One read, the judging, one write per tenant, one commit."""
@@ -331,7 +330,7 @@ class Pipeline:
         self._faults.hit("after_commit")
         return written
 
-    # -- when it goes wrong -----------------------------------------------------------------------------------------
+    # -- when it goes wrong ------------------------------------------------------------------------------------------
 
     def _deferred(self, envelope: Envelope) -> Outcome:
         return Outcome(reason=Reason.STORE_UNAVAILABLE, arrival_id=envelope.arrival_id)
@@ -358,7 +357,7 @@ class Pipeline:
             except _OverCaps:
                 _log.error("too many dead letters, mail deferred", arrival_id=str(envelope.arrival_id))
                 break
-            except Exception as trouble:
+            except Exception as trouble:  # noqa: BLE001  (the last resort: 451)
                 now = asyncio.get_running_loop().time()
                 if classify(trouble) is not Trouble.TRANSIENT or now + pause >= deadline:
                     _log.error("dead letter not kept", cause=describe(trouble))

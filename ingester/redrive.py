@@ -1,7 +1,7 @@
 """Redriving a dead letter: a fresh attempt with today's code and directory.
 
-A redrive may end in refused, which discards, never bounces. The dead letter's claims are released and taken again by the
-message in one transaction, so that no retry of the sender can slip in between.
+A redrive may end in refused, which discards, never bounces. The dead letter's claims are released and taken again by
+the message in one transaction, so that no retry of the sender can slip in between.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class Redriven:
 
 
 async def redrive(pipeline: Pipeline, database: Database, letter: Buried, *, apply: bool) -> Redriven:
-    """Try one dead letter again; without `apply` nothing is written. Raises what the database raises when it is away."""
+    """Try one dead letter again; without `apply` nothing is written. A database that is away raises."""
     if letter.state != "dead":
         return Redriven(id=letter.id, ending=Ending.NOT_DEAD, reason=letter.state)
     try:

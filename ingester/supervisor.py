@@ -1,6 +1,7 @@
-"""Worker processes: run one, or supervise several behind SO_REUSEPORT. A dead worker is started again; all drain together.
+"""Worker processes: run one, or supervise several behind SO_REUSEPORT. A dead one is started again; all drain together.
 
-The supervisor does nothing else: no loop, no threads, no database. It holds the ports by bound sockets that never listen.
+The supervisor does nothing else: no loop, no threads, no database. It holds the ports by bound sockets that never
+listen.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from types import FrameType
 
@@ -30,10 +31,10 @@ _PR_SET_PDEATHSIG = 1
 _log = structlog.get_logger(__name__)
 
 
-def run(main: Callable[[], "asyncio.Future[int] | object"]) -> int:
+def run(main: Callable[[], Coroutine[None, None, int]]) -> int:
     """Run one coroutine function on uvloop and give its exit status."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return int(runner.run(main()))  # type: ignore[arg-type, call-overload]
+        return runner.run(main())
 
 
 async def serve_one(settings: Settings, sockets: Sequence[socket.socket]) -> int:
@@ -107,7 +108,7 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ours)
             _die_with(parent)
             status = run(lambda: serve_one(settings, bind(settings.smtp.listen, reuse_port=True)))
-        except Exception:
+        except Exception:  # noqa: BLE001  (the child must not unwind into the supervisor's code)
             _log.exception("worker failed")
         finally:
             sys.stdout.flush()
@@ -122,7 +123,7 @@ class Supervisor:
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         """Drain all workers; those that outlive the drain are killed."""
-        del frame
+        del number, frame
         if not self._stopping:
             self._stopping = True
             signal.signal(signal.SIGALRM, self._kill)

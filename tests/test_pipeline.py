@@ -51,7 +51,12 @@ def envelope(raw: bytes, *recipients: str, flags: tuple[str, ...] = ()) -> Envel
 
 
 def mail(
-    name: str | None, *, reply: str | None = None, references: Sequence[str] = (), subject: str = "A question", **more: str
+    name: str | None,
+    *,
+    reply: str | None = None,
+    references: Sequence[str] = (),
+    subject: str = "A question",
+    **more: str,
 ) -> bytes:
     """A small mail; names become Message-IDs."""
     lines = ["From: Ada <ada@customer.test>", "To: support@acme.test", f"Subject: {subject}"]
@@ -74,7 +79,7 @@ async def row(town: Town, outcome: Outcome) -> dict[str, Any]:
     return dict(found[0])
 
 
-# -- whom it is for -----------------------------------------------------------------------------------------------------
+# -- whom it is for --------------------------------------------------------------------------------------------------
 
 
 async def test_a_mail_becomes_its_rows(app: App, town: Town) -> None:
@@ -177,7 +182,7 @@ async def test_a_deferred_recipient_makes_the_reply_a_4xx_and_the_retry_stores_o
     assert len(await town.fetch("SELECT FROM receipts")) == 3
 
 
-# -- once and only once ---------------------------------------------------------------------------------------------------
+# -- once and only once ----------------------------------------------------------------------------------------------
 
 
 async def test_the_same_mail_twice_is_one_message_with_two_receipts(app: App, town: Town) -> None:
@@ -228,7 +233,7 @@ async def test_a_mail_without_message_id_is_claimed_by_its_bytes_for_a_day(app: 
     assert (await send(app, mail(None))).reason is Reason.DUPLICATE
 
 
-# -- conversations --------------------------------------------------------------------------------------------------------
+# -- conversations ---------------------------------------------------------------------------------------------------
 
 
 async def test_a_reply_is_matched_by_in_reply_to(app: App, town: Town) -> None:
@@ -311,7 +316,9 @@ async def test_of_several_mails_with_one_id_the_oldest_is_answered(app: App, tow
 
 async def test_a_whole_conversation_at_once_in_any_order_is_one_thread(app: App, town: Town) -> None:
     """Parents and answers in the same batches and in parallel commits find each other in the write."""
-    mails = [mail("m0")] + [mail(f"m{n}", reply=f"m{n - 1}", references=[f"m{k}" for k in range(n)]) for n in range(1, 40)]
+    mails = [mail("m0")] + [
+        mail(f"m{n}", reply=f"m{n - 1}", references=[f"m{k}" for k in range(n)]) for n in range(1, 40)
+    ]
     outcomes = await asyncio.gather(*(send(app, raw) for raw in reversed(mails)))
     assert {outcome.reason for outcome in outcomes} == {Reason.ACCEPTED}
     assert len(await town.fetch("SELECT DISTINCT thread_id FROM messages")) == 1
@@ -360,14 +367,16 @@ async def test_conversations_do_not_depend_on_the_order_of_arrival(app: App, tow
 
 async def test_a_hundred_pairs_in_both_orders_under_load_all_match(app: App, town: Town) -> None:
     pairs = [(mail(f"p{n}"), mail(f"a{n}", reply=f"p{n}")) for n in range(100)]
-    mixed = [one for n, (parent, answer) in enumerate(pairs) for one in ((parent, answer) if n % 2 else (answer, parent))]
+    mixed = [
+        one for n, (parent, answer) in enumerate(pairs) for one in ((parent, answer) if n % 2 else (answer, parent))
+    ]
     await asyncio.gather(*(send(app, raw) for raw in mixed))
     rows = await town.fetch("SELECT reply_match_status, count(*) FROM messages GROUP BY 1 ORDER BY 1")
     assert [(r["reply_match_status"], r["count"]) for r in rows] == [("matched", 100), ("unmatched", 100)]
     assert len(await town.fetch("SELECT FROM threads")) == 100
 
 
-# -- when it goes wrong -----------------------------------------------------------------------------------------------------
+# -- when it goes wrong ----------------------------------------------------------------------------------------------
 
 
 async def broken(town: Town, faults: str, **more: Any) -> App:
@@ -390,7 +399,9 @@ async def test_a_mail_we_cannot_digest_is_a_dead_letter_and_a_yes(town: Town, fa
         data = await town.fetch("SELECT data FROM raws")
         assert [r["data"] for r in data] == [raw, raw]
         receipts = await town.fetch("SELECT dead_letter_id, message_id, arrival_id FROM receipts ORDER BY tenant_id")
-        assert [(r["dead_letter_id"], r["message_id"]) for r in receipts] == [(letter["id"], None) for letter in letters]
+        assert [(r["dead_letter_id"], r["message_id"]) for r in receipts] == [
+            (letter["id"], None) for letter in letters
+        ]
         assert {r["arrival_id"] for r in receipts} == {outcome.arrival_id}
         # The sender's retry after a lost 250: one more receipt, nothing else.
         assert (await send(app, raw, "support@acme.test", "support@globex.test")).code.smtp == 250

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 from pydantic import SecretStr
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.markup import escape
 
@@ -32,8 +33,8 @@ _console = Console(highlight=False, soft_wrap=True)
 @click.command()
 @click.option("--samples", "send_samples", is_flag=True, help="Also send a dozen mails of different shapes.")
 @click.option("--smtp", metavar="HOST:PORT", help=f"Where SMTP listens (default {DOOR}, or INGESTER_SMTP__LISTEN).")
-@click.option("--dir", "directory", type=click.Path(path_type=Path), help="Where the database lives (INGESTER_DEV_DIR).")
-@click.option("--database-port", type=click.IntRange(1, 65535), help="The port of the local Postgres (default: a free one).")
+@click.option("--dir", "directory", type=click.Path(path_type=Path), help="Where the database lives.")
+@click.option("--database-port", type=click.IntRange(1, 65535), help="The port of Postgres (default: a free one).")
 @click.pass_context
 def dev(
     context: click.Context, *, send_samples: bool, smtp: str | None, directory: Path | None, database_port: int | None
@@ -42,13 +43,13 @@ def dev(
 
     With INGESTER_DATABASE_URL set, that database is used and no Postgres is started.
     """
-    from ingester import telemetry  # noqa: PLC0415
-    from ingester.store.embedded import LocalPostgres, LocalPostgresError  # noqa: PLC0415
-    from ingester.supervisor import address, run  # noqa: PLC0415
-    from ingester.transport.listener import bind  # noqa: PLC0415
+    from ingester.store.embedded import LocalPostgres, LocalPostgresError
+    from ingester.supervisor import address, run
+    from ingester.telemetry import configure
+    from ingester.transport.listener import bind
 
     settings = _development(settings_of(context, env="development", smtp__listen=smtp, dev_dir=directory))
-    telemetry.configure(settings)
+    configure(settings)
     postgres = None
     try:
         sockets = bind(settings.smtp.listen, reuse_port=False)
@@ -84,7 +85,7 @@ def _development(settings: Settings) -> Settings:
 
 
 async def _dev(settings: Settings, sockets: Sequence[socket.socket], doors: list[str], *, send_samples: bool) -> int:
-    from ingester.app import App, apply_schema  # noqa: PLC0415
+    from ingester.app import App, apply_schema
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -106,9 +107,9 @@ async def _dev(settings: Settings, sockets: Sequence[socket.socket], doors: list
 
 async def _seed(settings: Settings) -> None:
     """The demo tenant, its domain and its mailboxes, where they are not there yet."""
-    from ingester.app import new_id  # noqa: PLC0415
-    from ingester.store import registry  # noqa: PLC0415
-    from ingester.store.db import Database  # noqa: PLC0415
+    from ingester.app import new_id
+    from ingester.store import registry
+    from ingester.store.db import Database
 
     connection = await Database(settings).connect()
     try:
@@ -121,7 +122,8 @@ async def _seed(settings: Settings) -> None:
 def _banner(settings: Settings, doors: list[str]) -> None:
     host, _, port = doors[0].rpartition(":")
     dsn = settings.database_url.get_secret_value()
-    _console.print(f"\n[bold]ingester[/bold] takes mail for [bold]{', '.join(f'{m}@{DOMAIN}' for m in MAILBOXES)}[/bold]")
+    addresses = ", ".join(f"{mailbox}@{DOMAIN}" for mailbox in MAILBOXES)
+    _console.print(f"\n[bold]ingester[/bold] takes mail for [bold]{addresses}[/bold]")
     _console.print(f"  SMTP      {escape(', '.join(doors))}")
     _console.print(f"  Postgres  {escape(dsn)}")
     _console.print("\nSend a mail:", style="dim")
@@ -150,16 +152,24 @@ def _print(arrival: "Arrival") -> None:
         # Accepted without a row for a mailbox is the dead letter's yes.
         word, colour, parts = ("dead letter" if outcome.reason == "accepted" else outcome.reason.value), "red", "-"
     subject = (message.subject if message else "") or "(no subject)"
-    _console.print(
-        f"[dim]{envelope.received_at.astimezone():%H:%M:%S}[/dim]  {escape(_fit(sender, 26))}  {escape(_fit(recipients, 28))}  "
-        f"{escape(_fit(subject, 34))}  [{colour}]{word:<11}[/{colour}]  {parts:>8}  {arrival.seconds * 1000:7.1f} ms"
-    )
+    columns = [
+        f"[dim]{envelope.received_at.astimezone():%H:%M:%S}[/dim]",
+        escape(_fit(sender, 26)),
+        escape(_fit(recipients, 28)),
+        escape(_fit(subject, 34)),
+        f"[{colour}]{word:<11}[/{colour}]",
+        f"{parts:>8}",
+        f"{arrival.seconds * 1000:7.1f} ms",
+    ]
+    _console.print("  ".join(columns))
 
 
 def _fit(text: str, width: int) -> str:
     """Cut or pad to a column; control characters of a stranger's mail never reach the terminal."""
     plain = "".join(char if char.isprintable() else " " for char in text)
-    return plain[: width - 1] + "\u2026" if len(plain) > width else plain.ljust(width)
+    if cell_len(plain) > width:
+        plain = set_cell_size(plain, width - 1) + "\u2026"
+    return set_cell_size(plain, width)
 
 
 async def _send(door: str) -> None:

@@ -1,5 +1,6 @@
 """`ingester raw`: the bytes of a stored mail, or of one part of it, exactly."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +37,7 @@ def raw(
         host = _host(context) if with_trace else None
         data = query(context, lambda connection: _mail(connection, message_id, host))
     if output is None:
-        click.get_binary_stream("stdout").write(data)
+        sys.stdout.buffer.write(data)
         return
     try:
         output.write_bytes(data)

@@ -103,7 +103,8 @@ def _wanted(kind: str, text: str) -> Address:
     """What a route is for: an address or, for a catch_all, a domain (also written `@domain`)."""
     if kind == "catch_all":
         return Address(local="", domain=domain_type(text.removeprefix("@")))
-    return address_type(text)
+    address = address_type(text)
+    return Address(local=address.key, domain=address.domain)
 
 
 def _text(wanted: Address) -> str:

@@ -22,7 +22,7 @@ class Sample:
 
 
 def samples(domain: str, run: str) -> Iterator[Sample]:
-    """The samples for a receiving domain. `run` makes their Message-IDs new, so that a second run is not a duplicate."""
+    """The samples for a receiving domain. `run` makes their Message-IDs new: a second run is no duplicate."""
     support, sales = f"support@{domain}", f"sales@{domain}"
     yield _sample("plain text", "ada@customer.test", (support,), _plain(run, support))
     yield _sample("a reply to it", "ada@customer.test", (support,), _reply(run, support))
@@ -100,7 +100,8 @@ def _png() -> bytes:
         return pack(">I", len(data)) + kind + data + pack(">I", crc32(kind + data))
 
     header = pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", compress(b"\0\xff\x80\0")) + chunk(b"IEND", b"")
+    pixel = compress(b"\0\xff\x80\0")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixel) + chunk(b"IEND", b"")
 
 
 def _forward(run: str, to: str) -> bytes:
@@ -117,7 +118,8 @@ def _forward(run: str, to: str) -> bytes:
 def _invitation(run: str, to: str) -> bytes:
     message = _message(run, "invitation", "Grace <grace@customer.test>", to, "Invitation: a call")
     message.set_content("Can we talk on Friday?\n")
-    event = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nMETHOD:REQUEST\r\nBEGIN:VEVENT\r\nUID:1@sample.test\r\nSUMMARY:A call\r\n"
+    event = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nMETHOD:REQUEST\r\nBEGIN:VEVENT\r\n"
+    event += "UID:1@sample.test\r\nSUMMARY:A call\r\n"
     event += "DTSTART:20261106T090000Z\r\nDTEND:20261106T093000Z\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
     message.add_alternative(event, "calendar")
     return message.as_bytes()
@@ -153,7 +155,10 @@ def _report(run: str, to: str) -> bytes:
     report["From"], report["To"] = "Mailer <mailer-daemon@mx.test>", to
     report["Subject"], report["Message-ID"] = "Undelivered mail", f"<report.{run}@sample.test>"
     report.attach(MIMEText("Your mail could not be delivered.\r\n"))
-    status = MIMEText("Reporting-MTA: dns; mx.test\r\n\r\nFinal-Recipient: rfc822; gone@else.test\r\nAction: failed\r\n"
-                      "Status: 5.1.1\r\n", "delivery-status")
+    status = MIMEText(
+        "Reporting-MTA: dns; mx.test\r\n\r\nFinal-Recipient: rfc822; gone@else.test\r\nAction: failed\r\n"
+        "Status: 5.1.1\r\n",
+        "delivery-status",
+    )
     report.attach(status)
     return report.as_bytes()

@@ -7,19 +7,19 @@ from ingester.settings import Settings
 
 
 @click.command()
-@click.option("--migrate", "do_migrate", is_flag=True, help="Run pending migrations first instead of only checking them.")
+@click.option("--migrate", "do_migrate", is_flag=True, help="Run pending migrations first.")
 @click.pass_context
 def serve(context: click.Context, *, do_migrate: bool) -> None:
     """Receive mail until SIGTERM.
 
     Migrations are checked and not run; the daemon starts while the database is away and answers 451 until it is back.
     """
-    from ingester import telemetry  # noqa: PLC0415
-    from ingester.supervisor import Supervisor, run, serve_one  # noqa: PLC0415
-    from ingester.transport.listener import bind  # noqa: PLC0415
+    from ingester.supervisor import Supervisor, run, serve_one
+    from ingester.telemetry import configure
+    from ingester.transport.listener import bind
 
     settings = settings_of(context)
-    telemetry.configure(settings)
+    configure(settings)
     _ready(settings, do_migrate=do_migrate)
     try:
         if settings.workers > 1:
@@ -34,12 +34,12 @@ def serve(context: click.Context, *, do_migrate: bool) -> None:
 
 def _ready(settings: Settings, *, do_migrate: bool) -> None:
     """Bring the schema up to date or say that it is not. A database that is away is no reason not to start."""
-    import asyncio  # noqa: PLC0415
+    import asyncio
 
-    import structlog  # noqa: PLC0415
+    import structlog
 
-    from ingester.app import apply_schema, check_schema  # noqa: PLC0415
-    from ingester.store.db import classify  # noqa: PLC0415
+    from ingester.app import apply_schema, check_schema
+    from ingester.store.db import classify
 
     log = structlog.get_logger(__name__)
     if not settings.database_url.get_secret_value():
@@ -56,4 +56,5 @@ def _ready(settings: Settings, *, do_migrate: bool) -> None:
         log.warning("the database is away, mail is deferred until it is back", error=type(error).__name__)
         return
     if pending:
-        raise Fail(f"The database lacks migrations ({', '.join(pending)}): run `ingester migrate` or `serve --migrate`.")
+        names = ", ".join(pending)
+        raise Fail(f"The database lacks migrations ({names}): run `ingester migrate` or `serve --migrate`.")

@@ -8,7 +8,8 @@ from urllib.parse import unquote
 
 from ingester.core.charset import Ladder, clean
 from ingester.core.html import TextMaker
-from ingester.core.mime import Node, Part, Scan, decode
+from ingester.core.mime import Node, Scan, decode
+from ingester.core.part import Part
 
 _MAX_CID = 998
 _CID = re.compile(r"cid:([^\s\"'<>)]{1,998})", re.IGNORECASE)

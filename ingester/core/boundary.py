@@ -1,4 +1,4 @@
-"""Boundary lines of an open multipart (RFC 2046, 5.1.1): where the next one is. Nothing is copied; every search is bounded."""
+"""Boundary lines of an open multipart (RFC 2046, 5.1.1): where the next one is. Copies nothing; bounded."""
 
 import re
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Frame:
     loose: bool = False
     seen: int = -1
 
-    def settle(self, found: int, match: "re.Match[bytes] | None") -> None:
+    def _settle(self, found: int, match: re.Match[bytes] | None) -> None:
         """Keep what a search brought: a boundary line, or none before the outer frames' next."""
         if match is None:
             self.next = NOWHERE
@@ -38,26 +38,21 @@ class Frame:
         self.next_end = match.end()
         self.closing = match.group(1) is not None
 
-
-    def _search(self, frame: _Frame, limit: int) -> None:
-        raw = self.raw
-        needle = frame.needle
-        pattern = _REST_OF_LINE if frame.loose else _LINE_END
-        at = max(self.pos - 1, 0)
+    def search(self, raw: bytes, pos: int, limit: int) -> int:
+        """Find the next boundary line from `pos` on, not after the outer frames' at `limit`. Gives the bytes read."""
+        needle = self.needle
+        pattern = _REST_OF_LINE if self.loose else _LINE_END
+        first = at = max(pos - 1, 0)
         stop = min(limit + len(needle), len(raw))
-        frame.seen = limit
+        self.seen = limit
         for _ in range(_MISSES):
             found = raw.find(needle, at, stop)
-            self.budget -= (stop if found < 0 else found) - at
             match = pattern.match(raw, found + len(needle)) if found >= 0 else None
             if found < 0 or match is not None:
-                frame.settle(found, match)
-                return
+                self._settle(found, match)
+                return (stop if match is None else found) - first
             at = found + 1
-        again = re.compile(re.escape(needle) + _LINE_END.pattern).search(raw, at, min(stop + _MAX_BOUNDARY, len(raw)))
-        if again is not None and again.start() > limit:
-            again = None
-        self.budget -= (stop if again is None else again.start()) - at
-        frame.settle(-1 if again is None else again.start(), again)
-
-
+        line = re.compile(re.escape(needle) + _LINE_END.pattern).search(raw, at, min(stop + MAX_BOUNDARY, len(raw)))
+        found = line.start() if line is not None and line.start() <= limit else -1
+        self._settle(found, pattern.match(raw, found + len(needle)) if found >= 0 else None)
+        return (stop if found < 0 else found) - first

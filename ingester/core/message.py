@@ -14,7 +14,8 @@ from ingester.core.content import decode_start, measure
 from ingester.core.fields import HeaderBlock, read_header
 from ingester.core.filename import sanitise
 from ingester.core.headers import message_id, message_ids, parse_date
-from ingester.core.mime import Bounds, Part, Scan, scan, tiles_balance
+from ingester.core.mime import Bounds, Scan, scan, tiles_balance
+from ingester.core.part import Part
 from ingester.core.words import header_text, line_text
 
 MAX_SUBJECT = 4096

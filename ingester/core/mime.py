@@ -6,25 +6,19 @@ It decodes and copies no body. Every byte string gives a Scan; its tiles cover t
 import re
 from dataclasses import dataclass, field
 
-from ingester.core.content import decode_view, normalise_encoding
+from ingester.core.boundary import MAX_BOUNDARY, NOWHERE, Frame
+from ingester.core.content import decode_view
 from ingester.core.fields import HeaderBlock, read_header
-from ingester.core.filename import sanitise
 from ingester.core.params import EMPTY, Params, parse_params
-from ingester.core.words import header_text, unfold
+from ingester.core.part import MAX_TEXT, Part, make_part
 
 Tile = tuple[str, int, int]
 """What a stretch of the mail is (mbox, header, preamble, boundary, epilogue, body), its offset and its length."""
 
-_NOWHERE = 1 << 62
 _GUESS = re.compile(rb"\n--([^\r\n]{1,200}+)\r?\n(?i:content-[a-z-]{2,40}:)")
 _GUESS_WINDOW = 64 << 10
-_MISSES = 64
-"""False candidates for a boundary after which a compiled search takes over from the plain one."""
-_SEARCHES = 16
+_SEARCHES = 12
 """How many times the size of the mail may be searched in all; nested boundaries could cost depth times size."""
-_MAX_BOUNDARY = 1000
-_TEXT_LIMIT = 998
-"""Characters kept of a Content-ID, a filename as sent, a media type: a line's length (RFC 5322, 2.1.1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +82,7 @@ class _Scanner:
     bounds: Bounds
     pos: int = 0
     budget: int = 0
-    frames: list[_Frame] = field(default_factory=list)
+    frames: list[Frame] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
     tiles: list[Tile] = field(default_factory=list)
@@ -98,7 +92,7 @@ class _Scanner:
 
     def run(self) -> Scan:
         raw = self.raw
-        self.budget = _SEARCHES * len(raw) + (1 << 20)
+        self.budget = _SEARCHES * len(raw) + (64 << 20)
         if raw.startswith((b"From ", b">From ")):
             self.flags.add("mbox_line")
             self._tile("mbox", raw.find(b"\n") + 1 or len(raw))
@@ -142,19 +136,19 @@ class _Scanner:
         if frame.closed:
             self.flags.add("parts_after_close")
             frame.closed = False
-        if len(self.parts) >= self.bounds.max_parts:
-            return self._give_up()
+        if len(self.parts) >= self.bounds.max_parts or self.budget < 0:
+            return self._give_up("depth_limit" if self.budget < 0 else "parts_limit")
         frame.children += 1
         self._entity(f"{frame.path}.{frame.children}" if frame.path else str(frame.children), digest=frame.digest)
         return True
 
-    def _give_up(self) -> bool:
-        """The last leaf that the bounds allow is taken back, to hold all the rest of the mail."""
-        self.flags.add("parts_limit")
+    def _give_up(self, why: str) -> bool:
+        """The last leaf is taken back, to hold all the rest of the mail."""
+        self.flags.add(why)
         self.pos, tiles, nodes, path = self.last
         del self.parts[-1:], self.tiles[tiles:], self.nodes[nodes:]
         nothing = HeaderBlock(offset=self.pos, end=self.pos, fields=())
-        self._leaf(path, nothing, "application/octet-stream", EMPTY, len(self.raw), ["parts_limit"])
+        self._leaf(path, nothing, "application/octet-stream", EMPTY, len(self.raw), [why])
         return False
 
     def _stop(self) -> int:
@@ -181,15 +175,13 @@ class _Scanner:
         value = header.first("content-type")
         params = EMPTY if value is None else parse_params(value)
         flags: list[str] = []
-        kind, slash, subtype = params.main.partition("/")
-        if not kind or not subtype:
+        if "/" in params.main:
+            media = params.main[:MAX_TEXT]
+        else:  # RFC 2045, 5.2; RFC 2046, 5.1.5
+            media = "message/rfc822" if digest and value is None else "text/plain"
             if value is not None:
                 flags.append("bad_content_type")
-            # RFC 2045, 5.2; RFC 2046, 5.1.5
-            media = "message/rfc822" if digest and value is None else "text/plain"
-        else:
-            media = params.main[:_TEXT_LIMIT]
-        if kind != "multipart" or not slash or not self._open(path, header, media, params, flags):
+        if not media.startswith("multipart/") or not self._open(path, header, media, params, flags):
             self._leaf(path, header, media, params, stop, flags)
         return header
 
@@ -202,7 +194,7 @@ class _Scanner:
         here = self.pos
         self.pos = header.end
         boundary = (params.token("boundary") or "").encode("latin-1", "replace").rstrip(b" \t")
-        frame = self._find_first(boundary, path, media, guess=False) if 0 < len(boundary) <= _MAX_BOUNDARY else None
+        frame = self._find_first(boundary, path, media, guess=False) if 0 < len(boundary) <= MAX_BOUNDARY else None
         if frame is None:
             stop = self._stop()
             guess = _GUESS.search(self.raw, max(self.pos - 1, 0), min(stop, self.pos + _GUESS_WINDOW))
@@ -218,12 +210,12 @@ class _Scanner:
         self._tile("preamble", self._before(frame.next))
         return True
 
-    def _find_first(self, boundary: bytes, path: str, media: str, *, guess: bool) -> _Frame | None:
+    def _find_first(self, boundary: bytes, path: str, media: str, *, guess: bool) -> Frame | None:
         """The frame of a multipart, if a boundary line of its own comes before any other's; else None.
 
         Where no line is exact, one that only begins with the boundary will do (RFC 2046, 5.1.1).
         """
-        frame = _Frame(needle=b"\n--" + boundary, node=len(self.nodes), path=path, digest=media == "multipart/digest")
+        frame = Frame(needle=b"\n--" + boundary, node=len(self.nodes), path=path, digest=media == "multipart/digest")
         self.frames.append(frame)
         try:
             for loose in (False, True):
@@ -251,7 +243,9 @@ class _Scanner:
         self._tile("header", header.end)
         self.nodes.append(Node(parent=self._parent(), content_type=media, params=params, part=len(self.parts)))
         self.parts.append(
-            _part(len(self.parts) + 1, path or "1", media, params, header, start, (self.pos, stop - self.pos), flags)
+            make_part(
+                len(self.parts) + 1, path or "1", media, params, header, start, (self.pos, stop - self.pos), flags
+            )
         )
         self._tile("body", stop, empty=True)
 
@@ -261,13 +255,13 @@ class _Scanner:
         When one line fits two frames, the inner open one has it, but a loose fit yields to an exact one. The outer
         frames' lines bound the inner searches: the cost is the size of the mail times the depth, at most.
         """
-        best = _NOWHERE
+        best = NOWHERE
         who = -1
         exact = False
         for index, frame in enumerate(self.frames):
-            if frame.next < self.pos - 1 or (frame.next == _NOWHERE and frame.seen < best):
-                self._search(frame, best)
-            tie = frame.next == best < _NOWHERE and not frame.closed and not (frame.loose and exact)
+            if frame.next < self.pos - 1 or (frame.next == NOWHERE and frame.seen < best):
+                self.budget -= frame.search(self.raw, self.pos, best)
+            tie = frame.next == best < NOWHERE and not frame.closed and not (frame.loose and exact)
             if frame.next < best or tie:
                 best = frame.next
                 who = index

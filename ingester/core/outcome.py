@@ -66,7 +66,7 @@ CODES: dict[Reason, Code] = {
     Reason.SPAM_REFUSED: _code(550, "5.7.1", 200, "This mail was taken for spam"),
     Reason.SPAM_DEFERRED: _code(451, "4.7.1", 503, "This mail was deferred, try again later"),
     Reason.OVERSIZED: _code(552, "5.3.4", 413, "The mail is larger than we take"),
-    Reason.MALFORMED_TRANSFER: _code(550, "5.6.0", 400, "Stray line ends around a dot: the end of this mail is ambiguous"),
+    Reason.MALFORMED_TRANSFER: _code(550, "5.6.0", 400, "Stray line ends around a dot make the end ambiguous"),
     Reason.MAIL_LOOP: _code(554, "5.4.6", 200, "Too many Received fields: this mail is in a loop"),
     Reason.QUOTA_EXCEEDED: _code(452, "4.2.2", 503, "The mailbox is over its quota, try again later"),
     Reason.MAILBOX_SUSPENDED: _code(450, "4.2.1", 503, "The mailbox is suspended, try again later"),

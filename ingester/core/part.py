@@ -37,7 +37,7 @@ class Part:
     flags: tuple[str, ...]
 
 
-def _part(
+def make_part(
     ordinal: int,
     path: str,
     media: str,
@@ -47,6 +47,10 @@ def _part(
     view: tuple[int, int],
     flags: list[str],
 ) -> Part:
+    """Build a part from its parsed Content-Type and its header block; `view` is the offset and length of its body.
+
+    What is odd is added to `flags`. An embedded message without a name is called `message-N.eml`.
+    """
     encoding, disposition, content_id = "7bit", EMPTY, None
     value = header.first("content-transfer-encoding")
     if value is not None:
@@ -60,7 +64,7 @@ def _part(
         disposition = parse_params(value)
     value = header.first("content-id")
     if value is not None:
-        content_id = header_text(value).strip("<> \t")[:_TEXT_LIMIT] or None
+        content_id = header_text(value).strip("<> \t")[:MAX_TEXT] or None
     name = disposition.text("filename") if disposition.raw else None
     if not name and params.raw:
         name = params.text("name")
@@ -73,9 +77,9 @@ def _part(
         ordinal=ordinal,
         path=path,
         content_type=media,
-        charset=charset[:60] if charset else None,
-        disposition=disposition.main[:60] or None,
-        original_filename=name[:_TEXT_LIMIT] if name else None,
+        charset=charset[:_MAX_WORD] if charset else None,
+        disposition=disposition.main[:_MAX_WORD] or None,
+        original_filename=name[:MAX_TEXT] if name else None,
         filename=filename,
         content_id=content_id,
         encoding=encoding,
@@ -85,5 +89,3 @@ def _part(
         header_length=view[0] - start,
         flags=tuple(flags),
     )
-
-

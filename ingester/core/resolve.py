@@ -92,9 +92,7 @@ def may_attach(sender: Sender, *, strict: bool) -> bool:
     return sender.verified or sender.expected or not strict
 
 
-def attach(
-    cited: Sequence[Citation], found: Mapping[bytes, Candidate], sender: Sender, *, strict: bool
-) -> Attachment:
+def attach(cited: Sequence[Citation], found: Mapping[bytes, Candidate], sender: Sender, *, strict: bool) -> Attachment:
     """Take the first candidate that exists, if the rule allows it; else say why not."""
     allowed = may_attach(sender, strict=strict)
     trail: list[dict[str, str]] = []

@@ -187,9 +187,7 @@ _COLUMNS = """d.tenant_id, d.id, d.kind, d.state, d.reason, d.detail, d.envelope
               coalesce(r.size, 0) AS size"""
 
 
-async def letters(
-    connection: Connection, *, tenant_id: UUID | None, state: str | None, limit: int
-) -> Sequence[Buried]:
+async def letters(connection: Connection, *, tenant_id: UUID | None, state: str | None, limit: int) -> Sequence[Buried]:
     """Dead letters, newest first; of every tenant when none is named (the operator's view)."""
     rows = await connection.fetch(
         f"""
@@ -228,9 +226,7 @@ async def lock(connection: Connection, tenant_id: UUID, letter_id: UUID) -> bool
 
 async def release(connection: Connection, tenant_id: UUID, letter_id: UUID) -> None:
     """Give up the claims of a dead letter, so that the message can take them in the same transaction."""
-    await connection.execute(
-        "DELETE FROM claims WHERE tenant_id = $1 AND dead_letter_id = $2", tenant_id, letter_id
-    )
+    await connection.execute("DELETE FROM claims WHERE tenant_id = $1 AND dead_letter_id = $2", tenant_id, letter_id)
 
 
 async def settle(

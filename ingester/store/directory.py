@@ -1,6 +1,7 @@
 """The directory: which mailbox an address reaches. Cached in the process, invalidated by notification.
 
-Only a yes is cached. A no is always asked of Postgres, so that a mailbox added a second ago receives (design page, RCPT).
+Only a yes is cached. A no is always asked of Postgres, so that a mailbox added a second ago receives (design page,
+RCPT).
 """
 
 import asyncio

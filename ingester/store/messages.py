@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from ingester.core.message import Message, PartRow
 from ingester.core.envelope import Envelope
+from ingester.core.message import Message, PartRow
 from ingester.core.outcome import Reason
 from ingester.core.resolve import Attachment, Candidate, id_hash
 from ingester.core.rules import Standing

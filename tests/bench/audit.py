@@ -15,7 +15,7 @@ SHOWN = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """What the database holds after a run. Threads are information: who joins whom is the daemon's judgement."""
+    """What the database holds after a run. Conversations are information: judging them is the daemon's."""
 
     messages: int
     receipts: int
@@ -26,6 +26,7 @@ class Rows:
     threads: int
     threads_expected: int
     matched: int
+    matched_expected: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,4 +130,8 @@ async def _count(connection: asyncpg.Connection, corpus: Corpus) -> Rows:
     )
     if row is None:
         raise AssertionError("an aggregate gives one row")
-    return Rows(threads_expected=len({mail.thread for mail in corpus.mails}), **row)
+    return Rows(
+        threads_expected=len({mail.thread for mail in corpus.mails}),
+        matched_expected=sum(mail.answers for mail in corpus.mails),
+        **row,
+    )

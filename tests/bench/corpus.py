@@ -36,7 +36,8 @@ THREAD_LENGTH = 20
 class Mail:
     """One mail of the corpus. `sha256` and `size` are of the raw content, `offset` and `length` of its wire form.
 
-    `parts` counts MIME leaves; `thread` numbers the conversation, which within one mailbox is one row in the end.
+    `parts` counts MIME leaves; `thread` numbers the conversation, which within one mailbox is one row in the end;
+    `answers` says that it cites a mail of this corpus.
     """
 
     message_id: str
@@ -45,6 +46,7 @@ class Mail:
     shape: Shape
     parts: int
     thread: int
+    answers: bool
     size: int
     sha256: str
     offset: int
@@ -131,6 +133,7 @@ class Draft:
     shape: Shape
     parts: int
     thread: int
+    answers: bool
 
     def mail(self, offset: int, length: int) -> Mail:
         return Mail(
@@ -140,6 +143,7 @@ class Draft:
             shape=self.shape,
             parts=self.parts,
             thread=self.thread,
+            answers=self.answers,
             size=len(self.raw),
             sha256=hashlib.sha256(self.raw).hexdigest(),
             offset=offset,
@@ -165,6 +169,7 @@ class Author:
         self._files = Files(seed)
         self._signers = signers(seed)
         self._open: list[_Thread] = []
+        self._foreign: set[str] = set()
         self._threads = 0
 
     def zone(self) -> dict[str, tuple[str, ...]]:
@@ -206,7 +211,7 @@ class Author:
             f"Subject: {encode_words((thread.language.reply if thread.ids else '') + thread.subject)}",
             f"Date: {stamp(moment)}",
             f"Message-ID: <{message_id}>",
-            *_cited(rng, thread),
+            *(cited := _cited(rng, thread)),
             *_client_fields(rng, sender, thread.subject),
             "MIME-Version: 1.0",
         ]
@@ -225,6 +230,7 @@ class Author:
         node = compose(shape, brief, header=len(trace) + sum(map(len, header)) + 800)
         header += node.fields
         signature = self._signers[sender.domain].sign(header, node.body, unix_time=int(moment.timestamp()))
+        answers = any(f"<{one}>" in line for line in cited for one in thread.ids if one not in self._foreign)
         thread.ids.append(message_id)
         return Draft(
             raw=b"".join((trace, signature, *header, b"\r\n", node.body)),
@@ -234,6 +240,7 @@ class Author:
             shape=shape,
             parts=node.leaves,
             thread=thread.number,
+            answers=answers,
         )
 
     def _thread(self, rng: random.Random, shape: Shape) -> _Thread:
@@ -248,6 +255,7 @@ class Author:
         )
         if shape is Shape.REPLY:
             thread.ids.append(f"{token(rng, 24)}@product.{DOMAIN}")
+            self._foreign.add(thread.ids[0])
         self._threads += 1
         self._open.append(thread)
         return thread

@@ -151,10 +151,16 @@ def _show_rows(report: Report, console: Console) -> None:
         rows = run.rows
         console.print(
             f"rows at {run.connections} connections, run {run.number}: {rows.messages} messages, "
-            f"{rows.receipts} receipts, {rows.raws} raws of {rows.raw_bytes / 1e6:.1f} MB, {rows.parts} parts, "
-            f"{rows.matched} matched, {rows.threads} threads ({rows.threads_expected} in the corpus)",
+            f"{rows.receipts} receipts, {rows.raws} raws of {rows.raw_bytes / 1e6:.1f} MB, {rows.parts} parts",
             highlight=False,
+            soft_wrap=True,
         )
+        if (rows.matched, rows.threads) != (rows.matched_expected, rows.threads_expected):
+            console.print(
+                f"[yellow]conversations differ[/]: {rows.matched} matched of {rows.matched_expected}, "
+                f"{rows.threads} threads of {rows.threads_expected}",
+                highlight=False,
+            )
     for problem in report.problems:
         console.print(f"[bold red]LOSS[/] {problem}", highlight=False)
     if not report.problems:

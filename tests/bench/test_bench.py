@@ -129,7 +129,8 @@ def test_replies_cite_earlier_mails_to_the_same_address(corpus: Corpus) -> None:
         cited = f"{message.get('In-Reply-To', '')} {message.get('References', '')}".replace("<", "").replace(">", "")
         parents = [seen[name] for name in cited.split() if name in seen]
         assert all((one.thread, one.recipient) == (mail.thread, mail.recipient) for one in parents)
-        answering += bool(parents)
+        assert bool(parents) is mail.answers
+        answering += mail.answers
         seen[mail.message_id] = mail
     assert len(seen) == COUNT
     assert COUNT * 0.4 < answering < COUNT * 0.8
@@ -401,7 +402,7 @@ def test_the_daemon_loses_nothing_and_the_figures_are_kept(cache: Path, tmp_path
     assert made.problems == []
     rows = made.runs[0].rows
     assert (rows.messages, rows.receipts, rows.raws) == (65, 65, 65)
-    assert rows.threads == rows.threads_expected
+    assert (rows.threads, rows.matched) == (rows.threads_expected, rows.matched_expected)
     figures = made.medians[5]
     assert 0 < figures.p50_ms <= figures.p99_ms
     assert figures.cpu_daemon > 0

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from ingester.core.ids import SYSTEM_TENANT
 from ingester.core.outcome import Outcome, Reason, Refusal
 from ingester.settings import Listen, Settings, load
 from ingester.transport.listener import SmtpDoor, bind
+from ingester.transport.smtp_link import Link
 
 TENANT = UUID(int=1)
 DOMAINS = frozenset({"demo.test", "testserver"})
@@ -26,8 +27,11 @@ class Noted:
 
     reason: Reason
     client: Client
+    door: Door
     mail_from: str
     recipients: tuple[str, ...]
+    tenant_id: UUID
+    detail: str
 
 
 @dataclass(slots=True)
@@ -37,6 +41,7 @@ class StubPipeline:
     mails: list[Envelope] = field(default_factory=list)
     noted: list[Noted] = field(default_factory=list)
     asked: int = 0
+    asked_for: Client | None = None
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     done: asyncio.Event = field(default_factory=asyncio.Event)
     gate: asyncio.Event | None = None
@@ -47,6 +52,7 @@ class StubPipeline:
 
     async def recipient(self, address: Address, client: Client) -> Route | Refusal:
         self.asked += 1
+        self.asked_for = client
         if self.recipient_fault is not None:
             raise self.recipient_fault
         if address.key == "later":
@@ -92,7 +98,17 @@ class StubPipeline:
         tenant_id: UUID = SYSTEM_TENANT,
         detail: str = "",
     ) -> None:
-        self.noted.append(Noted(reason=reason, client=client, mail_from=mail_from, recipients=recipients))
+        self.noted.append(
+            Noted(
+                reason=reason,
+                client=client,
+                door=door,
+                mail_from=mail_from,
+                recipients=recipients,
+                tenant_id=tenant_id,
+                detail=detail,
+            )
+        )
 
     def new_arrival(self) -> tuple[UUID, datetime]:
         return UUID(int=7), datetime(2026, 1, 1, tzinfo=UTC)
@@ -197,6 +213,17 @@ class House:
         peer = Peer(*await asyncio.open_connection(host, where.port))
         self.peers.append(peer)
         return peer
+
+    @property
+    def dialogs(self) -> set[Link]:
+        """The connections that are open."""
+        return self.door._dialogs
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Turn the loop until a condition that events on it bring about holds. Fails after 10 s."""
+        async with asyncio.timeout(10):
+            while not holds():
+                await asyncio.sleep(0.001)
 
     async def pass_time(self, seconds: float) -> None:
         """Let the door see a later hour."""

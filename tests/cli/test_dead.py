@@ -1,0 +1,95 @@
+"""ingester dead: list, show, and a redrive that is only tried unless --apply."""
+
+from uuid import uuid4
+
+import pytest
+
+from tests.cli.conftest import Cli
+
+MAIL = b"From: ada@customer.test\r\nSubject: x\r\nMessage-ID: <x@customer.test>\r\n\r\nx\r\n"
+
+
+@pytest.fixture
+def town(cli: Cli) -> Cli:
+    cli.town()
+    return cli
+
+
+def _bury(town: Cli, raw: bytes = MAIL, to: str = "support@acme.test") -> str:
+    """Bury a mail and give the id of its letter."""
+    before = {one["id"] for one in town.json("dead", "list")}
+    assert not town.accept(raw, to, faults="scan:raise").stored
+    (new,) = {one["id"] for one in town.json("dead", "list")} - before
+    return str(new)
+
+
+def test_a_dead_letter_is_listed_and_shown_with_its_bytes(town: Cli) -> None:
+    assert town.ok("dead", "list") == "There are no dead letters.\n"
+    letter = _bury(town)
+    shown = town.json("dead", "show", letter)
+    wanted = {"id": letter, "state": "dead", "reason": "scan_failed", "attempts": 1, "size": len(MAIL)}
+    assert wanted.items() <= shown.items()
+    assert shown["envelope"]["recipients"] == ["support@acme.test"]
+    assert "Planned" in shown["detail"]
+    assert letter in town.ok("dead", "list", "--tenant", "acme")
+    assert town.json("dead", "list", "--tenant", "globex") == []
+    assert "<ada@customer.test>" in town.ok("dead", "show", letter)
+    assert town.run("raw", letter).stdout_bytes == MAIL
+    assert town.fails("raw", letter, "--part", 1) == "A dead letter has no parts: it could not be walked"
+    assert town.fails("show", letter) == f"That is a dead letter: see `ingester dead show {letter}`"
+
+
+def test_a_redrive_is_only_tried_unless_applied(town: Cli) -> None:
+    letter = _bury(town)
+    assert town.ok("dead", "redrive", letter).splitlines() == [
+        f"{letter}: would be stored",
+        "Nothing was written: add --apply to do it.",
+    ]
+    assert town.json("dead", "show", letter)["state"] == "dead"
+    done = town.json("dead", "redrive", letter, "--apply")
+    assert (done["applied"], done["letters"][0]["ending"]) == (True, "stored")
+    message_id = done["letters"][0]["message_ids"][0]
+    assert town.run("raw", message_id).stdout_bytes == MAIL
+    shown = town.json("show", message_id)
+    assert [one["dead_letter_id"] for one in shown["receipts"] if one["dead_letter_id"]] == [letter]
+    assert town.json("dead", "list") == []
+    assert town.json("dead", "list", "--state", "redriven")[0]["id"] == letter
+    assert town.fails("dead", "redrive", letter, "--apply") == "1 of 1 dead letters were left as they are"
+
+
+def test_all_are_redriven_oldest_first(town: Cli) -> None:
+    reply = b"From: ada@customer.test\r\nMessage-ID: <y@customer.test>\r\nIn-Reply-To: <x@customer.test>\r\n\r\ny\r\n"
+    letters = [_bury(town), _bury(town, reply), _bury(town, b"Subject: z\r\n\r\nz\r\n", "sales@acme.test")]
+    done = town.json("dead", "redrive", "--all", "--apply")["letters"]
+    assert [one["id"] for one in done] == letters
+    answered = town.json("show", done[1]["message_ids"][0])["message"]
+    assert answered["reply_to_email_id"] == done[0]["message_ids"][0]
+    assert town.ok("dead", "redrive", "--all") == "There are no dead letters.\n"
+
+
+def test_a_letter_whose_mailbox_is_gone_is_discarded(town: Cli) -> None:
+    letter = _bury(town)
+    town.ok("route", "remove", "exact", "support@acme.test")
+    assert "would be discarded, refused (unknown_mailbox)" in town.ok("dead", "redrive", letter)
+    assert town.json("dead", "redrive", letter, "--apply")["letters"][0]["ending"] == "discarded"
+    assert town.json("dead", "show", letter)["state"] == "discarded"
+
+
+def test_what_is_still_dead_counts_its_attempts_and_fails(town: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    letter = _bury(town)
+    monkeypatch.setenv("INGESTER_ENV", "development")
+    monkeypatch.setenv("INGESTER_TEST_FAULTS", "scan:raise")
+    assert town.fails("dead", "redrive", letter, "--apply") == "1 of 1 dead letters were left as they are"
+    monkeypatch.delenv("INGESTER_TEST_FAULTS")
+    shown = town.json("dead", "show", letter)
+    assert (shown["state"], shown["attempts"]) == ("dead", 2)
+
+
+def test_which_letters_must_be_said_and_known(town: Cli) -> None:
+    letter, unknown = _bury(town), uuid4()
+    assert "Name the dead letters, or take --all." in town.usage("dead", "redrive")
+    assert "Name the dead letters, or take --all." in town.usage("dead", "redrive", letter, "--all")
+    assert town.fails("dead", "show", unknown) == f"No dead letter has the id {unknown}"
+    assert town.fails("dead", "redrive", letter, unknown, "--apply") == f"No dead letter has the id {unknown}"
+    assert town.json("dead", "show", letter)["state"] == "dead"
+    assert town.fails("dead", "list", "--tenant", "nobody").startswith("There is no tenant nobody")

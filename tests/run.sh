@@ -1,0 +1,13 @@
+#!/bin/sh
+# Makes the environment from the lock and runs the everyday tests; `--all` adds the long tier. Other arguments go to pytest.
+set -eu
+ROOT=$(cd "$(dirname "$0")/.." && pwd)
+. "$ROOT/deploy/environment.sh"
+make_environment dev embedded
+tier="not long"
+if [ "${1:-}" = --all ]; then
+    tier=""
+    shift
+fi
+cd "$ROOT"
+exec "$ENVIRONMENT/bin/python" -m pytest -m "$tier" -o cache_dir="$ENVIRONMENT/.pytest_cache" "$@"
