@@ -10,7 +10,6 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
-from pathlib import Path
 from time import perf_counter
 from typing import TypeVar
 from uuid import UUID
@@ -18,18 +17,19 @@ from uuid import UUID
 import structlog
 
 from ingester.batcher import Batcher
+from ingester.burial import Burial
 from ingester.core.address import Address
+from ingester.core.backoff import pauses
 from ingester.core.envelope import Client, Door, Envelope, Route
 from ingester.core.ids import SYSTEM_TENANT
 from ingester.core.message import Message, digest
 from ingester.core.mime import Bounds
 from ingester.core.outcome import Outcome, Reason, Refusal
-from ingester.core.resolve import raw_claim
 from ingester.faults import Faults
 from ingester.judge import Case, Judgement, Limits, Target, Unrouted, judge, outcome, queries
 from ingester.settings import Settings
 from ingester.store.db import Connection, Database, Trouble, Unavailable, classify, provoke_data_fault
-from ingester.store.dead import Caps, DeadLetter, bury
+from ingester.store.dead import Caps
 from ingester.store.directory import Directory
 from ingester.store.messages import Written, find, write
 from ingester.store.refusals import Refusals
@@ -38,8 +38,6 @@ BESIDE_THE_LOOP = 128 << 10
 """Mails above this many bytes are scanned in a thread, so that the loop is not held (law 9)."""
 BATCH_BYTES = 16 << 20
 """Bytes of raw mail that share a commit at most."""
-RETRY_FIRST_SECONDS = 0.05
-RETRY_MOST_SECONDS = 2.0
 
 Work = TypeVar("Work")
 
@@ -88,9 +86,10 @@ class Pipeline:
         self._threads = threads
         store = settings.store
         self._commit_seconds = store.commit_seconds
-        self._claim_life = timedelta(days=store.claim_days)
-        self._caps = Caps(tenant=store.dead_letters_per_hour, prefix=store.dead_letters_per_prefix_hour)
-        self.limits = Limits(max_received=settings.mime.max_received, claim_life=self._claim_life)
+        claim_life = timedelta(days=store.claim_days)
+        caps = Caps(tenant=store.dead_letters_per_hour, prefix=store.dead_letters_per_prefix_hour)
+        self._burial = Burial(database=database, caps=caps, claim_life=claim_life, new_id=sources.new_id)
+        self.limits = Limits(max_received=settings.mime.max_received, claim_life=claim_life)
         mime = settings.mime
         self._bounds = Bounds(
             max_line_bytes=mime.max_line_bytes,
@@ -200,7 +199,9 @@ class Pipeline:
             case = await self.scan(envelope, targets, unrouted, deadline)
         except Exception as error:  # noqa: BLE001  (the surprise of the design page: a dead letter)
             raw_sha256 = await self._beside(envelope.raw, lambda: sha256(envelope.raw).digest())
-            return None, await self._bury(envelope, targets, raw_sha256, "scan", error, deadline)
+            return None, await self._burial.keep(
+                envelope, targets, raw_sha256=raw_sha256, stage="scan", error=error, deadline=deadline
+            )
         return case.message, await self._batcher.submit(case)
 
     def _refuse_all(self, envelope: Envelope, unrouted: Sequence[Unrouted]) -> Outcome:
@@ -273,25 +274,35 @@ class Pipeline:
         """Commit a batch, trying again what may pass; where one mail is the trouble, one by one."""
         loop = asyncio.get_running_loop()
         deadline = min(case.deadline for case in cases)
-        pause = RETRY_FIRST_SECONDS
+        waits = pauses()
         while True:
             try:
                 return await self._attempt(cases)
             except Exception as error:  # noqa: BLE001  (sorted by `classify`; a surprise is a dead letter)
-                trouble = classify(error)
+                trouble, pause = classify(error), next(waits)
                 if trouble is Trouble.TRANSIENT and loop.time() + pause < deadline:
                     _log.warning("commit tried again", error=type(error).__name__, mails=len(cases))
                     await asyncio.sleep(pause)
-                    pause = min(pause * 2, RETRY_MOST_SECONDS)
                     continue
-                if trouble in (Trouble.TRANSIENT, Trouble.LASTING):
-                    _log.error("the store is unavailable", error=type(error).__name__, mails=len(cases))
-                    return [self._deferred(case.envelope) for case in cases]
-                if len(cases) > 1:
-                    return [(await self._settle([case]))[0] for case in cases]
-                case = cases[0]
-                stage = "commit" if trouble is Trouble.DATA else "decide"
-                return [await self._bury(case.envelope, case.targets, case.raw_sha256, stage, error, case.deadline)]
+                return await self._give_up(cases, trouble, error)
+
+    async def _give_up(self, cases: Sequence[Case], trouble: Trouble | None, error: Exception) -> list[Outcome]:
+        """Defer what the database cannot do now; of a batch with a bad mail, find it; keep the bad mail."""
+        if trouble in (Trouble.TRANSIENT, Trouble.LASTING):
+            _log.error("the store is unavailable", error=type(error).__name__, mails=len(cases))
+            return [self._deferred(case.envelope) for case in cases]
+        if len(cases) > 1:
+            return [(await self._settle([case]))[0] for case in cases]
+        case = cases[0]
+        kept = await self._burial.keep(
+            case.envelope,
+            case.targets,
+            raw_sha256=case.raw_sha256,
+            stage="commit" if trouble is Trouble.DATA else "decide",
+            error=error,
+            deadline=case.deadline,
+        )
+        return [kept]
 
     async def _attempt(self, cases: Sequence[Case]) -> list[Outcome]:
         """One read, the judging, one write per tenant, one commit."""
@@ -330,78 +341,5 @@ class Pipeline:
         self._faults.hit("after_commit")
         return written
 
-    # -- when it goes wrong ------------------------------------------------------------------------------------------
-
     def _deferred(self, envelope: Envelope) -> Outcome:
         return Outcome(reason=Reason.STORE_UNAVAILABLE, arrival_id=envelope.arrival_id)
-
-    async def _bury(
-        self,
-        envelope: Envelope,
-        targets: Sequence[Target],
-        raw_sha256: bytes,
-        stage: str,
-        error: Exception,
-        deadline: float,
-    ) -> Outcome:
-        """Keep a mail that we cannot digest as a dead letter of each tenant, and answer yes; above the caps 451."""
-        _log.error("dead letter", stage=stage, cause=describe(error), arrival_id=str(envelope.arrival_id))
-        letters = self._letters(envelope, targets, raw_sha256, stage, error)
-        pause = RETRY_FIRST_SECONDS
-        while letters:
-            try:
-                async with self._database.connection() as connection, connection.transaction():
-                    kept = [await bury(connection, letter, self._caps) for letter in letters]
-                    if not all(kept):
-                        raise _OverCaps
-            except _OverCaps:
-                _log.error("too many dead letters, mail deferred", arrival_id=str(envelope.arrival_id))
-                break
-            except Exception as trouble:  # noqa: BLE001  (the last resort: 451)
-                now = asyncio.get_running_loop().time()
-                if classify(trouble) is not Trouble.TRANSIENT or now + pause >= deadline:
-                    _log.error("dead letter not kept", cause=describe(trouble))
-                    break
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, RETRY_MOST_SECONDS)
-            else:
-                return Outcome(reason=Reason.ACCEPTED, arrival_id=envelope.arrival_id)
-        return self._deferred(envelope)
-
-    def _letters(
-        self, envelope: Envelope, targets: Sequence[Target], raw_sha256: bytes, stage: str, error: Exception
-    ) -> list[DeadLetter]:
-        new_id = self._sources.new_id
-        letters: list[DeadLetter] = []
-        for tenant_id in sorted({target.route.tenant_id for target in targets}):
-            own = [target for target in targets if target.route.tenant_id == tenant_id]
-            letters.append(
-                DeadLetter(
-                    tenant_id=tenant_id,
-                    id=new_id(),
-                    receipt_id=new_id(),
-                    raw_id=new_id(),
-                    raw_sha256=raw_sha256,
-                    envelope=envelope,
-                    recipients=tuple(text for target in own for text in target.recipients),
-                    claims=tuple(sorted(raw_claim(target.route.mailbox_id, raw_sha256) for target in own)),
-                    expires_at=envelope.received_at + self._claim_life,
-                    reason=f"{stage}_failed",
-                    detail=describe(error),
-                )
-            )
-        return letters
-
-
-class _OverCaps(Exception):
-    """More dead letters than the caps allow; rolls the burial back."""
-
-
-def describe(error: BaseException) -> str:
-    """What went wrong and where, without the exception's own text: it may quote the mail."""
-    where = error.__traceback__
-    while where is not None and where.tb_next is not None:
-        where = where.tb_next
-    place = f" at {Path(where.tb_frame.f_code.co_filename).name}:{where.tb_lineno}" if where is not None else ""
-    state = getattr(error, "sqlstate", None)
-    return f"{type(error).__name__}{f' (SQLSTATE {state})' if state else ''}{place}"

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from uuid import UUID
 
+from ingester.burial import describe
 from ingester.core.outcome import Reason
 from ingester.judge import Case, Judgement, judge, queries
-from ingester.pipeline import Pipeline, describe
+from ingester.pipeline import Pipeline
 from ingester.store.db import Database, Trouble, classify
 from ingester.store.dead import Buried, lock, release, revive, settle
 from ingester.store.messages import find, read_raw, write

@@ -5,6 +5,7 @@ A sub-command's module is imported when it is called; the help lists them withou
 
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -28,7 +29,16 @@ COMMANDS = {
 
 
 class _Lazy(click.Group):
-    """A group that imports a command when it is called."""
+    """A group that imports a command when it is called. Whatever a command stumbles over ends as a sentence."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):
+            raise  # click's own, and a reader that has seen enough
+        except Exception as error:
+            # The exception's text is not printed: it may quote a mail (law 11).
+            raise _Fault(f"This is a fault of ingester itself: {_describe(error)}") from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click calls it so)
         return list(COMMANDS)
@@ -43,6 +53,19 @@ class _Lazy(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+class _Fault(click.ClickException):
+    exit_code = 1
+
+
+def _describe(error: BaseException) -> str:
+    """The type, and the places in our own code, innermost first."""
+    import traceback
+
+    frames = reversed(traceback.extract_tb(error.__traceback__))
+    ours = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames if "/ingester/" in frame.filename]
+    return f"{type(error).__name__} at {' < '.join(ours[:5])}"
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})

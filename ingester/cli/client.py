@@ -11,7 +11,8 @@ from types import TracebackType
 
 _DOT = re.compile(rb"(?:\A|(?<=\r\n))\.")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
-_MESSAGE_ID = re.compile(rb"^message-id:[^\n]*\n(?:[ \t][^\n]*\n)*", re.IGNORECASE | re.MULTILINE)
+_HEADER_END = re.compile(rb"(?:\A|\n)(?=\r?\n)")
+_MESSAGE_ID = re.compile(rb"^message-id:[^\n]*(?:\n[ \t][^\n]*)*(?:\n|\Z)", re.IGNORECASE | re.MULTILINE)
 _LOCAL_NAME = "localhost"
 """What EHLO says. Not the machine's own name: finding it out may wait for DNS."""
 
@@ -106,9 +107,9 @@ def with_crlf(data: bytes) -> bytes:
 
 def with_message_id(data: bytes, message_id: str) -> bytes:
     """The mail with another Message-ID, which then stands first."""
-    end = min((at for mark in (b"\r\n\r\n", b"\n\n") if (at := data.find(mark)) >= 0), default=len(data))
-    header = _MESSAGE_ID.sub(b"", data[: end + 1]) + data[end + 1 :]
-    return f"Message-ID: <{message_id}>\r\n".encode() + header
+    found = _HEADER_END.search(data)
+    end = len(data) if found is None else found.end()
+    return f"Message-ID: <{message_id}>\r\n".encode() + _MESSAGE_ID.sub(b"", data[:end]) + data[end:]
 
 
 def _text(code: int, words: bytes) -> str:

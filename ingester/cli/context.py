@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 UNBOUNDED = 10_000
-"""Columns of a console that is no terminal: what another program reads is never wrapped."""
+"""Columns of our tables: rows are never cut, so that an id can be copied; a terminal wraps what is too long for it."""
 
 _UNSAFE = dict.fromkeys([*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\ufffd")
 _LINE_SAFE = {code: char for code, char in _UNSAFE.items() if code not in (9, 10)}
@@ -145,12 +145,10 @@ def print_json(value: object) -> None:
 
 
 def console() -> "Console":
-    """A console on stdout. What is no terminal gets lines of any length, for grep and friends."""
-    import sys
-
+    """A console on stdout that takes text as it stands."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else UNBOUNDED, highlight=False, markup=False, emoji=False)
+    return Console(width=UNBOUNDED, highlight=False, markup=False, emoji=False)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:

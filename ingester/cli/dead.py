@@ -147,9 +147,15 @@ def redrive(context: click.Context, *, ids: tuple[UUID, ...], everything: bool, 
 
 
 async def _redrive(settings: "Settings", ids: Sequence[UUID], *, apply: bool) -> "list[Redriven]":
+    import logging
+
+    import structlog
+
     from ingester import redrive as redriving
     from ingester.app import App
 
+    # What the daemon would log is told by the report here; on stdout it would break --json.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     app = App(settings)
     await app.open()
     try:

@@ -37,17 +37,21 @@ def read_header(raw: bytes, start: int, stop: int, *, max_bytes: int, max_fields
     Fields are read from the first `max_bytes` and up to `max_fields`; the body begins after the empty line even so.
     A line that is no field ends the block where the empty line was forgotten; before another field it is passed over.
     """
+    if raw.startswith((b"\r\n", b"\n"), start, stop):
+        return HeaderBlock(offset=start, end=start + 1 + (raw[start] == 13), fields=())
     empty, body = _find_empty_line(raw, start, min(stop, start + max_bytes))
     flags: set[str] = set()
     limit = empty if empty >= 0 else min(stop, start + max_bytes)
     if empty < 0 and limit < stop:
         flags.add("header_limit")
-        empty, body = _find_empty_line(raw, max(start, limit - 2), stop)
+        empty, body = _find_empty_line(raw, max(start, limit - 3), stop)
     fields: list[Field] = []
     pos = start
     while pos < limit:
         match = _FIELD.match(raw, pos, limit)
         if match is None:
+            if "header_limit" in flags and raw.find(b"\n", pos, limit - 1) < 0:
+                break
             after = _pass_over(raw, pos, limit, first=pos == start, top=top)
             if after is None:
                 return HeaderBlock(offset=start, end=pos, fields=tuple(fields), flags=(*sorted(flags), "no_header_end"))
@@ -60,18 +64,16 @@ def read_header(raw: bytes, start: int, stop: int, *, max_bytes: int, max_fields
         fields.append((match.group(1).decode("ascii").lower(), match.group(2)))
         pos = match.end()
     if empty < 0:
-        if not top and not any(name.startswith("content-") for name, _ in fields):
-            return HeaderBlock(offset=start, end=start, fields=(), flags=("no_header_end",) if stop > start else ())
+        # The line end of the boundary that follows may be the empty line: then this is a header, whatever is in it.
+        alone = stop > start and raw[stop - 1] != 10
+        if alone and not top and not any(name.startswith("content-") for name, _ in fields):
+            return HeaderBlock(offset=start, end=start, fields=(), flags=("no_header_end",))
         body = stop
     return HeaderBlock(offset=start, end=body, fields=tuple(fields), flags=tuple(sorted(flags)))
 
 
 def _find_empty_line(raw: bytes, start: int, stop: int) -> tuple[int, int]:
-    """Where the empty line begins and where it ends, or (-1, -1). CRLF and LF alike."""
-    if raw.startswith(b"\r\n", start, stop):
-        return start, start + 2
-    if raw.startswith(b"\n", start, stop):
-        return start, start + 1
+    """Where the first empty line after another line begins and ends, or (-1, -1). CRLF and LF alike."""
     crlf = raw.find(b"\n\r\n", start, stop)
     lf = raw.find(b"\n\n", start, stop if crlf < 0 else crlf + 2)
     if lf >= 0:

