@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from ingester.faults import Faults
 from ingester.pipeline import Arrival, Pipeline, Sources
 from ingester.settings import Settings
 from ingester.store import migrate
-from ingester.store.db import Database, Trouble, classify
+from ingester.store.db import Database
 from ingester.store.directory import Directory
 from ingester.store.housekeeping import expire_claims, expire_refusals
 from ingester.store.refusals import Refusals
@@ -69,8 +69,8 @@ class App:
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Start upward: store, directory, chores, then the doors."""
         await self.open()
-        self._chores.append(asyncio.create_task(self._flush(), name="refusals"))
-        self._chores.append(asyncio.create_task(self._clean(), name="housekeeping"))
+        for seconds, chore in ((FLUSH_SECONDS, self.refusals.flush), (HOUSEKEEPING_SECONDS, self._clean)):
+            self._chores.append(asyncio.create_task(_forever(chore, seconds), name=chore.__name__))
         door = SmtpDoor(settings=self.settings, pipeline=self.pipeline)
         await door.start(sockets)
         self._doors.append(door)
@@ -92,22 +92,21 @@ class App:
         await self.database.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _flush(self) -> None:
-        while True:
-            await asyncio.sleep(FLUSH_SECONDS)
-            await self.refusals.flush()
-
     async def _clean(self) -> None:
-        """Remove what is over its time, in small steps; a database that is away is tried again next time."""
-        while True:
-            try:
-                async with self.database.connection() as connection:
-                    await expire_claims(connection, now())
-                    await expire_refusals(connection, now(), self.settings.store.refusal_days)
-            except Exception as error:
-                if classify(error) not in (Trouble.TRANSIENT, Trouble.LASTING):
-                    raise
-            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+        """Remove what is over its time, in small steps."""
+        async with self.database.connection() as connection:
+            await expire_claims(connection, now())
+            await expire_refusals(connection, now(), self.settings.store.refusal_days)
+
+
+async def _forever(chore: Callable[[], Awaitable[None]], seconds: float) -> None:
+    """Do a chore every so often. One that fails is told and done again next time."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await chore()
+        except Exception as error:  # noqa: BLE001  (a chore must not end with its first bad day)
+            _log.warning("chore failed", chore=getattr(chore, "__name__", ""), error=type(error).__name__)
 
 
 async def check_schema(settings: Settings) -> list[str]:

@@ -133,21 +133,37 @@ Url = Annotated[SecretStr, AfterValidator(_postgres)]
 class Smtp(_Group):
     """The SMTP door."""
 
-    listen: Addresses = (Listen(host="::", port=25),)
-    hostname: str = ""
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    proxy_networks: Networks = ()
-    bare_lf: Literal["normalise", "refuse"] = "normalise"
-    max_recipients: int = Field(1000, ge=100)
-    max_connections: int = Field(1000, ge=1)
-    max_connections_per_prefix: int = Field(50, ge=1)
-    unknown_recipients_per_hour: int = Field(200, ge=1)
-    idle_seconds: float = Field(300, gt=0)
-    idle_seconds_overloaded: float = Field(10, gt=0)
-    session_seconds: float = Field(1800, gt=0)
-    min_bytes_per_second: int = Field(500, ge=0)
-    max_command_errors: int = Field(20, ge=1)
+    listen: Addresses = Field(
+        (Listen(host="::", port=25),),
+        description="where SMTP listens; `[::]` takes IPv4 too, port 0 lets the kernel choose",
+    )
+    hostname: str = Field("", description="the name in the greeting, this host's own by default")
+    tls_cert: Path | None = Field(
+        None, description="certificate chain (PEM) for STARTTLS; a changed file is loaded without a restart"
+    )
+    tls_key: Path | None = Field(None, description="its key (PEM)")
+    proxy_networks: Networks = Field(
+        (), description="networks whose connections begin with a PROXY header (v1 or v2); nobody else may send one"
+    )
+    bare_lf: Literal["normalise", "refuse"] = Field(
+        "normalise",
+        description="a lone LF in a mail becomes CRLF before anything is stored, or the mail is refused (`refuse`)",
+    )
+    max_recipients: int = Field(1000, ge=100, description="recipients of one mail; the others are told to come again")
+    max_connections: int = Field(1000, ge=1, description="connections of one worker")
+    max_connections_per_prefix: int = Field(
+        50, ge=1, description="connections of one IPv4 address or IPv6 /64, per worker"
+    )
+    unknown_recipients_per_hour: int = Field(
+        200, ge=1, description="unknown recipients of one prefix before its others are deferred without a look"
+    )
+    idle_seconds: float = Field(300, gt=0, description="how long a client may be silent")
+    idle_seconds_overloaded: float = Field(10, gt=0, description="the same while nearly all connections are taken")
+    session_seconds: float = Field(
+        1800, gt=0, description="how long a session may last; a mail that comes fast enough is not cut"
+    )
+    min_bytes_per_second: int = Field(500, ge=0, description="slower mails are cut")
+    max_command_errors: int = Field(20, ge=1, description="mistakes of a client before it is sent away")
 
     @model_validator(mode="after")
     def _pair(self) -> "Smtp":
@@ -159,44 +175,48 @@ class Smtp(_Group):
 class Http(_Group):
     """The HTTP door."""
 
-    listen: Addresses = ()
+    listen: Addresses = Field((), description="where HTTP listens")
 
 
 class Metrics(_Group):
     """Where Prometheus scrapes."""
 
-    listen: Addresses = ()
+    listen: Addresses = Field((), description="where Prometheus scrapes")
 
 
 class Dns(_Group):
     """Name servers for the checks of senders; none means the system's."""
 
-    nameservers: Addresses = ()
+    nameservers: Addresses = Field((), description="name servers for the checks of senders; none means the system's")
 
 
 class Mime(_Group):
     """Bounds of the MIME walk; beyond one, the rest stays opaque and flagged."""
 
-    max_line_bytes: int = Field(64 << 10, ge=1000)
-    max_header_bytes: int = Field(256 << 10, ge=1024)
-    max_header_fields: int = Field(1000, ge=10)
-    max_parts: int = Field(1000, ge=1)
-    max_depth: int = Field(50, ge=1)
-    max_address_tokens: int = Field(10_000, ge=10)
-    max_received: int = Field(100, ge=1)
+    max_line_bytes: int = Field(64 << 10, ge=1000, description="a mail with a longer line is flagged")
+    max_header_bytes: int = Field(256 << 10, ge=1024, description="bytes of a header block that are read as one")
+    max_header_fields: int = Field(1000, ge=10, description="fields of a header block that are read")
+    max_parts: int = Field(1000, ge=1, description="parts of a mail; the rest is one opaque part")
+    max_depth: int = Field(50, ge=1, description="how deep multiparts may be nested; what is deeper is one opaque part")
+    max_address_tokens: int = Field(10_000, ge=10, description="pieces of an address field that are read")
+    max_received: int = Field(100, ge=1, description="Received fields; a mail with more is in a loop")
 
 
 class Store(_Group):
     """How the store is used."""
 
-    connections: int = Field(8, ge=2, le=100)
-    statement_cache: int = Field(100, ge=0)
-    commit_seconds: float = Field(60, gt=0)
-    batch: int = Field(16, ge=1, le=256)
-    claim_days: int = Field(14, ge=1)
-    refusal_days: int = Field(30, ge=1)
-    dead_letters_per_hour: int = Field(1000, ge=1)
-    dead_letters_per_prefix_hour: int = Field(200, ge=1)
+    connections: int = Field(8, ge=2, le=100, description="connections to Postgres, per worker")
+    statement_cache: int = Field(
+        100, ge=0, description="prepared statements kept per connection; 0 behind pgbouncer in transaction mode"
+    )
+    commit_seconds: float = Field(60, gt=0, description="how long after the final dot a mail may wait for its commit")
+    batch: int = Field(16, ge=1, le=256, description="mails that may share a commit")
+    claim_days: int = Field(14, ge=1, description="how long a second arrival of a mail is known as a duplicate")
+    refusal_days: int = Field(30, ge=1, description="how long refusals are kept")
+    dead_letters_per_hour: int = Field(
+        1000, ge=1, description="dead letters a tenant may get before further ones are deferred"
+    )
+    dead_letters_per_prefix_hour: int = Field(200, ge=1, description="the same from one client prefix")
 
 
 class Log(_Group):
@@ -205,16 +225,20 @@ class Log(_Group):
     `format` auto is JSON in production and pleasant lines in development.
     """
 
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["auto", "json", "console"] = "auto"
-    addresses: bool = False
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least level that is logged")
+    format: Literal["auto", "json", "console"] = Field(
+        "auto", description="`auto` is JSON in production and lines for people in development"
+    )
+    addresses: bool = Field(False, description="mail addresses in clear; else they are keyed hashes")
 
 
 class Test(_Group):
     """Only for tests, refused in production. `faults`: see `ingester.faults`."""
 
     __test__ = False
-    faults: Annotated[str, AfterValidator(_fault_points)] = ""
+    faults: Annotated[str, AfterValidator(_fault_points)] = Field(
+        "", description="fault points for tests, see `ingester/faults.py`"
+    )
 
 
 class Settings(BaseSettings):
@@ -229,16 +253,26 @@ class Settings(BaseSettings):
         enable_decoding=False,
     )
 
-    env: Literal["development", "production"] = "production"
-    database_url: Url = SecretStr("")
-    workers: int = Field(1, ge=1, le=64)
-    max_message_bytes: int = Field(25 * MIB, ge=1024)
-    max_bytes_in_flight: int = Field(256 * MIB, ge=MIB)
-    drain_seconds: float = Field(30, gt=0)
-    dev_dir: Path = Path(".ingester")
-    blobs: Annotated[str, AfterValidator(_blobs)] = "postgres"
-    inbound_token: Secret | None = None
-    reply_token_secrets: Secrets = ()
+    env: Literal["development", "production"] = Field("production", description="`development` or `production`")
+    database_url: Url = Field(SecretStr(""), description="the Postgres, 15 to 18")
+    workers: int = Field(1, ge=1, le=64, description="processes that receive, behind one port")
+    max_message_bytes: int = Field(25 * MIB, ge=1024, description="size of a mail")
+    max_bytes_in_flight: int = Field(
+        256 * MIB,
+        ge=MIB,
+        description="bytes of mails being received or stored, per worker; beyond it new mails are deferred",
+    )
+    drain_seconds: float = Field(30, gt=0, description="how long a stopping daemon waits for mails in transfer")
+    dev_dir: Path = Field(Path(".ingester"), description="where `ingester dev` keeps its database")
+    blobs: Annotated[str, AfterValidator(_blobs)] = Field(
+        "postgres", description="where the raw bytes live: `postgres`"
+    )
+    inbound_token: Secret | None = Field(
+        None, description="what providers show to hand in mail by HTTP, at least 32 characters"
+    )
+    reply_token_secrets: Secrets = Field(
+        (), description="secrets of reply tokens, at least 32 characters each; the first signs, all verify"
+    )
     smtp: Smtp = Smtp()
     http: Http = Http()
     metrics: Metrics = Metrics()

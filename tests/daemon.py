@@ -6,11 +6,12 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from subprocess import PIPE, Popen
+from subprocess import PIPE, CompletedProcess, Popen, run
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +23,8 @@ from ingester.store import registry
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 30.0
+END_SECONDS = 60.0
+"""Safety nets. What is waited for takes a second or two."""
 
 
 class Died(AssertionError):
@@ -39,33 +42,56 @@ class Daemon:
     news: threading.Condition = field(default_factory=threading.Condition)
     ended: bool = False
 
-    def wait_for(self, what: Callable[[dict[str, Any]], bool], seconds: float = START_SECONDS) -> dict[str, Any]:
-        """Wait for a log line. Raises Died when the process ends without it."""
-        seen = 0
+    def wait_for(
+        self, what: Callable[[dict[str, Any]], bool], seconds: float = START_SECONDS, *, times: int = 1, after: int = 0
+    ) -> dict[str, Any]:
+        """Wait for a log line, or for so many, not looking at the first `after` lines; gives the last of them.
+
+        Raises Died when the process ends without it.
+        """
+        end = time.monotonic() + seconds
+        seen = after
         with self.news:
             while True:
                 for line in self.lines[seen:]:
-                    if what(line):
+                    times -= what(line)
+                    if not times:
                         return line
-                seen = len(self.lines)
+                seen = max(seen, len(self.lines))
                 if self.ended:
                     raise Died("the daemon ended:\n" + "\n".join(self.raw[-20:]))
-                if not self.news.wait(seconds):
+                if not self.news.wait(end - time.monotonic()):
                     raise Died("no such log line in time:\n" + "\n".join(self.raw[-20:]))
 
-    def wait_event(self, event: str, seconds: float = START_SECONDS) -> dict[str, Any]:
+    def wait_event(
+        self, event: str, seconds: float = START_SECONDS, *, times: int = 1, after: int = 0
+    ) -> dict[str, Any]:
         """Wait for a log line by its event name."""
-        return self.wait_for(lambda line: line.get("event") == event, seconds)
+        return self.wait_for(lambda line: line.get("event") == event, seconds, times=times, after=after)
+
+    def wait_end(self, seconds: float = END_SECONDS) -> int:
+        """Wait for the end of the process. Gives its exit status, below zero for the signal that ended it."""
+        return self.process.wait(seconds)
+
+    def wait_silence(self, seconds: float = END_SECONDS) -> None:
+        """Wait until nobody can log any more: the process and all that it has forked are gone."""
+        with self.news:
+            if not self.news.wait_for(lambda: self.ended, seconds):
+                raise Died("somebody lives on:\n" + "\n".join(self.raw[-20:]))
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process (the supervisor, where there are workers)."""
+        self.process.send_signal(number)
 
     def terminate(self) -> int:
-        """SIGTERM, and wait for the end of the drain."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
+        """SIGTERM, and wait for the end of the drain. Gives the exit status."""
+        self.signal(signal.SIGTERM)
+        return self.wait_end()
 
     def kill(self) -> None:
         """kill -9."""
         self.process.kill()
-        self.process.wait(30)
+        self.wait_end()
 
     def _read(self) -> None:
         assert self.process.stderr is not None
@@ -104,14 +130,27 @@ def free_port() -> int:
 _given: set[int] = set()
 
 
+def clean_environment() -> dict[str, str]:
+    """This process's environment without any setting of the machine."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("INGESTER_")}
+
+
+def command(database_url: str, *arguments: object, status: int = 0) -> str:
+    """Run `ingester ...` as a process of its own on this database and give what it prints."""
+    environment = clean_environment() | {"INGESTER_DATABASE_URL": database_url}
+    words = [sys.executable, "-m", "ingester", *map(str, arguments)]
+    done: CompletedProcess[str] = run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout
+
+
 @contextmanager
 def serving(
     database_url: str, *, port: int | None = None, settings: Mapping[str, str] | None = None, wait: bool = True
 ) -> Iterator[Daemon]:
     """Start the daemon on 127.0.0.1 and [::1] and end it at the latest with the test."""
     port = port or free_port()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("INGESTER_")}
-    environment |= {
+    environment = clean_environment() | {
         "INGESTER_ENV": "development",
         "INGESTER_LOG__FORMAT": "json",
         "INGESTER_DATABASE_URL": database_url,

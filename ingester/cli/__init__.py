@@ -64,7 +64,8 @@ def _describe(error: BaseException) -> str:
     import traceback
 
     frames = reversed(traceback.extract_tb(error.__traceback__))
-    ours = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames if "/ingester/" in frame.filename]
+    house = str(Path(__file__).parent.parent)
+    ours = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames if frame.filename.startswith(house)]
     return f"{type(error).__name__} at {' < '.join(ours[:5])}"
 
 

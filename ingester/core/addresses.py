@@ -4,7 +4,7 @@ The envelope's grammar is another one and lives in `address`. Linear; nothing ra
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ingester.core.words import decode_words
 
@@ -25,6 +25,7 @@ _TOKEN = re.compile(
 _COMMENT_EDGE = re.compile(r"\\.|[()]", re.DOTALL)
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _BLANKS = re.compile(r"\s+")
+_AROUND_DOTS = re.compile(r" ?([@.]) ?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,19 @@ class _Reader:
     done: list[Mailbox] = field(default_factory=list)
     phrase: list[str] = field(default_factory=list)
     comment: str = ""
+    after: bool = False
+    """Whether only blanks and comments came since the last address in angle brackets."""
+
+    def add(self, piece: str) -> None:
+        self.phrase.append(piece)
+        self.after = self.after and piece == " "
+
+    def note(self, comment: str) -> None:
+        """A comment is the name of an address that has none (RFC 5322, 3.4 on the form before RFC 822)."""
+        if self.after and self.done and not self.done[-1].name:
+            self.done[-1] = replace(self.done[-1], name=_name(comment))
+        elif not self.after:
+            self.comment = self.comment or comment
 
     def finish(self, address: str | None = None) -> None:
         """End a mailbox: with the address in angle brackets, or with what stands there bare."""
@@ -53,7 +67,7 @@ class _Reader:
         name = _name(phrase) or _name(self.comment)
         if address or name:
             self.done.append(Mailbox(name=name, address=address[:_MAX_ADDRESS] if address else None))
-        self.phrase, self.comment = [], ""
+        self.phrase, self.comment, self.after = [], "", False
 
 
 def parse_addresses(text: str, *, max_tokens: int = MAX_TOKENS) -> tuple[list[Mailbox], bool]:
@@ -76,14 +90,15 @@ def parse_addresses(text: str, *, max_tokens: int = MAX_TOKENS) -> tuple[list[Ma
             pattern = _PLAIN_TOKEN  # a quote that nothing closes: from here on quotes are characters like others
         if kind in ("angle", "strange"):
             reader.finish(_address(piece[1:].removesuffix(">")))
+            reader.after = True
         elif piece == "(" and comments:
             close = _close_comment(text, pos)
             comments = close >= 0
             if comments:
-                reader.comment = reader.comment or text[pos : close - 1][:_MAX_NAME]
+                reader.note(text[pos : close - 1][:_MAX_NAME])
                 pos = close
         elif kind != "special":
-            reader.phrase.append(" " if kind == "space" else piece)
+            reader.add(" " if kind == "space" else piece)
         elif piece in ",;":
             reader.finish()
         elif piece == ":":
@@ -113,9 +128,7 @@ def _address(text: str) -> str:
     if "(" in text:
         head, _, rest = text.partition("(")
         text = head + rest.partition(")")[2]
-    if text[:7].lower() == "mailto:":
-        text = text[7:]
-    return _BLANKS.sub("", text)
+    return _last_word(text)
 
 
 def _bare_address(tokens: list[str]) -> str | None:
@@ -124,11 +137,20 @@ def _bare_address(tokens: list[str]) -> str | None:
     if "@" not in words:
         return None
     if words.startswith('"'):
-        return words if '"@' in words else None
-    if not _BLANKS.search(words):
-        return words
-    tight = re.sub(r"\s*+([@.])\s*+", r"\1", words) if len(words) <= _MAX_ADDRESS else words
-    return next((word.strip("'") for word in tight.split() if "@" in word.strip("@")), None)
+        inner = words[1:-1]
+        return words if '"@' in words else inner if words.endswith('"') and not _BLANKS.search(inner) else None
+    word = _last_word(words)
+    return word if "@" in word else None
+
+
+def _last_word(text: str) -> str:
+    """The last word that holds an `@`, blanks around `@` and dots not counted; else all words together."""
+    if _BLANKS.search(text):
+        words = _AROUND_DOTS.sub(r"\1", _BLANKS.sub(" ", text)).split()
+        text = next((word for word in reversed(words) if "@" in word), "".join(words))
+    if text[:7].lower() == "mailto:":
+        text = text[7:]
+    return text.strip("'<>") if not text.startswith("[") else text.strip("'<>[]")
 
 
 def _name(phrase: str) -> str:

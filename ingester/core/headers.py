@@ -4,7 +4,7 @@ Structure of a block lives in `fields`, text in `words`, address lists in `addre
 """
 
 import re
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_tz
 
 MAX_ID = 998
@@ -12,9 +12,11 @@ MAX_ID = 998
 MAX_IDS = 200
 """Ids kept of one field. The oldest one is kept, then the newest."""
 _MAX_DATE = 200
+_DAY = 86_400
 
 _BRACKETED = re.compile(r"<([^<>]*+)>")
 _BLANKS = re.compile(r"\s+")
+_ZONE_TWICE = re.compile(r"\b(?:GMT|UTC?)\s?([+-]\d{4})\b")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:?\d\d)?")
 
 
@@ -55,12 +57,13 @@ def parse_date(text: str) -> datetime | None:
             moment = datetime.fromisoformat(found.group())
             moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         else:
-            parsed = parsedate_tz(text)
+            parsed = parsedate_tz(_ZONE_TWICE.sub(r" \1", text))
             if parsed is None:
                 return None
             year, month, day, hour, minute, second = parsed[:6]
-            zone = timezone(timedelta(seconds=parsed[9] or 0))
-            moment = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=zone)
+            zone = parsed[9] or 0
+            moment = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=UTC)
+            moment -= timedelta(seconds=zone if abs(zone) < _DAY else 0)
         moment = moment.astimezone(UTC)
     except (ValueError, OverflowError, TypeError, IndexError, AttributeError):
         return None  # parsedate_tz slices before it checks

@@ -77,7 +77,7 @@ def make_part(
         ordinal=ordinal,
         path=path,
         content_type=media,
-        charset=charset[:_MAX_WORD] if charset else None,
+        charset=charset.split()[0][:_MAX_WORD] if charset and not charset.isspace() else None,
         disposition=disposition.main[:_MAX_WORD] or None,
         original_filename=name[:MAX_TEXT] if name else None,
         filename=filename,

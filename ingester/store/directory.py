@@ -16,13 +16,15 @@ from ingester.core.envelope import Route, RouteKind
 from ingester.core.ids import SYSTEM_TENANT
 from ingester.core.outcome import Reason, Refusal
 from ingester.core.rules import Standing, status_gate
-from ingester.store.db import Connection, Database, Unavailable, classify
+from ingester.store.db import Connection, Database, Trouble, Unavailable, classify
 
 CHANNEL = "ingester_directory"
 CACHE_LIMIT = 100_000
 """Routes kept; beyond it the cache starts anew."""
 RECONNECT_SECONDS = 2.0
 LOOKUP_SECONDS = 10.0
+WATCH_SECONDS = 30.0
+"""How often the notification connection is tried: what a silently dead one would have told is cached that long."""
 
 _log = structlog.get_logger(__name__)
 
@@ -142,20 +144,27 @@ class Directory:
 
     async def _ask(self, address: Address, now: datetime) -> tuple[UUID, Route | Refusal]:
         generation = self._generation
-        for attempt in (1, 2):
-            try:
-                async with self._database.connection(seconds=LOOKUP_SECONDS) as connection:
-                    tenant_id, answer = await lookup(connection, address, now)
-                break
-            except Exception as error:
-                # A pooled connection may have died with the last server: the second try is on a new one.
-                if attempt == 2 or classify(error) is None:
-                    raise Unavailable("directory") from error
+        try:
+            async with asyncio.timeout(LOOKUP_SECONDS):
+                tenant_id, answer = await self._look(address, now)
+        except Exception as error:
+            raise Unavailable("directory") from error
         if isinstance(answer, Route) and self._followed and generation == self._generation:
             if len(self._routes) >= CACHE_LIMIT:
                 self._routes.clear()
             self._routes[address] = answer
         return tenant_id, answer
+
+    async def _look(self, address: Address, now: datetime) -> tuple[UUID, Route | Refusal]:
+        try:
+            async with self._database.connection() as connection:
+                return await lookup(connection, address, now)
+        except Exception as error:
+            if classify(error) is not Trouble.TRANSIENT:
+                raise
+        # A pooled connection may have died with the last server: the second try is on another one.
+        async with self._database.connection() as connection:
+            return await lookup(connection, address, now)
 
     async def _follow(self) -> None:
         while True:
@@ -170,13 +179,22 @@ class Directory:
                 await connection.add_listener(CHANNEL, lambda *_: self._forget())
                 self._forget()
                 self._followed = True
-                await gone.wait()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await self._watch(connection, gone)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
                 _log.warning("directory notifications lost, nothing is cached until they are back")
             finally:
                 self._followed = False
                 self._forget()
                 connection.terminate()
+
+    async def _watch(self, connection: asyncpg.Connection, gone: asyncio.Event) -> None:
+        """Return when the connection has ended, raise when it has died silently: a firewall tells nobody."""
+        while not gone.is_set():
+            try:
+                async with asyncio.timeout(WATCH_SECONDS):
+                    await gone.wait()
+            except TimeoutError:
+                await connection.execute("SELECT", timeout=LOOKUP_SECONDS)
 
     def _forget(self) -> None:
         """Drop every route; an answer that was on its way is not cached either."""

@@ -151,10 +151,12 @@ class DataReader:
 
     def _keep(self, wire: bytes, *, dotted: bool) -> None:
         """Add whole pieces: never cut inside a CRLF or behind the CRLF of a stuffed dot."""
+        if self.dropped:
+            self.size += len(wire)
+            self.oversized |= self.size > self._max_bytes
+            return
         piece = wire.replace(b"\r\n.", b"\r\n") if dotted else wire
         if "bare_lf" in self.flags:
-            if not self._normalise:
-                self.drop()
             piece = piece.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
         if not self._started:
             self._started = True
@@ -162,10 +164,10 @@ class DataReader:
         self.size += len(piece)
         if "long_line" not in self.flags:
             self._measure_lines(piece)
-        if self.size > self._max_bytes and not self.oversized:
-            self.oversized = True
+        self.oversized = self.size > self._max_bytes
+        if self.oversized or ("bare_lf" in self.flags and not self._normalise):
             self.drop()
-        if not self.dropped:
+        else:
             self._content.write(piece)
 
     def _measure_lines(self, piece: bytes) -> None:

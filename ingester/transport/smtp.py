@@ -68,6 +68,8 @@ class SmtpDialog(Link):
                     await asyncio.sleep(0)
                 await self._answer(line)
                 idle_since = self.desk.clock()
+                if idle_since - self.began >= self.desk.settings.smtp.session_seconds and self.farewell is None:
+                    self.farewell = Farewell(line=command.TIMED_OUT)
 
     async def _answer(self, line: bytes | LineFault) -> None:
         if isinstance(line, LineFault):
@@ -247,7 +249,7 @@ class SmtpDialog(Link):
         if len(transaction.recipients) >= desk.settings.smtp.max_recipients:
             return self._refuse(Reason.TOO_MANY_RECIPIENTS, transaction, str(address))
         answer: Route | Refusal | None
-        if desk.harvest.suspects(self.client.prefix):
+        if desk.harvest.suspects(self.prefix):
             # No look-up for who guesses; but what the cache knows to be good is taken, so that real mail still arrives.
             answer = desk.pipeline.known(address)
             if answer is None:
@@ -256,7 +258,7 @@ class SmtpDialog(Link):
             answer = await desk.pipeline.recipient(address, self.client)
         if isinstance(answer, Refusal):
             if answer.reason in _UNKNOWN:
-                desk.harvest.note(self.client.prefix)
+                desk.harvest.note(self.prefix)
             return answer.code.line
         first = transaction.recipients[0].route if transaction.recipients else None
         if first is not None and first.policy != answer.policy:
@@ -283,7 +285,11 @@ class SmtpDialog(Link):
             await self.flush()
             transfer = await self._receive()
             self.transaction = None
-            await self._conclude(transaction, transfer)
+            try:
+                await self._conclude(transaction, transfer)
+            except Exception:
+                transfer.ticket.close()
+                raise
 
     async def _receive(self) -> Transfer:
         settings, now = self.desk.settings, self.desk.clock()

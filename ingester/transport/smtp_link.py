@@ -71,7 +71,8 @@ class Link(SMTP):
         self._out: list[bytes] = []
         self._out_size = 0
         self._writable: asyncio.Future[None] | None = None
-        self._prefix: str | None = None
+        self.prefix = "unknown"
+        self._claimed = False
         self._lingered = 0
         self._moved = 0.0
 
@@ -83,7 +84,7 @@ class Link(SMTP):
         self.inbox.attach(self._wire)
         peer = transport.get_extra_info("peername")
         ip = normalise_ip(str(peer[0])) if isinstance(peer, tuple) and peer else "unknown"
-        self.client = Client(ip=ip)
+        self._name(ip)
         trusted = self.desk.proxies.trust(ip)
         entered = self.desk.connections.enter()
         if self.desk.draining or not entered or not (trusted or self._claim()):
@@ -225,13 +226,14 @@ class Link(SMTP):
 
     # Inside.
 
+    def _name(self, ip: str) -> None:
+        self.client = Client(ip=ip)
+        self.prefix = self.client.prefix
+
     def _claim(self) -> bool:
         """Count this connection under its client's prefix."""
-        prefix = self.client.prefix
-        if not self.desk.connections.claim(prefix):
-            return False
-        self._prefix = prefix
-        return True
+        self._claimed = self.desk.connections.claim(self.prefix)
+        return self._claimed
 
     def _turn_away(self) -> None:
         assert self._wire is not None
@@ -242,8 +244,8 @@ class Link(SMTP):
     def _release(self, task: "asyncio.Task[None]") -> None:
         """In the task's done-callback: whatever way the handler ended, the connection is counted out."""
         self.desk.connections.leave()
-        if self._prefix is not None:
-            self.desk.connections.release(self._prefix)
+        if self._claimed:
+            self.desk.connections.release(self.prefix)
         if not task.cancelled() and (error := task.exception()) is not None:
             self.desk.log.error("smtp.handler_failed", error=type(error).__name__)
         self._close()
@@ -282,7 +284,7 @@ class Link(SMTP):
         self.inbox.skip(header.length)
         if header.source is None:
             return True
-        self.client = Client(ip=header.source)
+        self._name(header.source)
         if self._claim():
             return True
         self.desk.refuse(Reason.OVERLOADED, self.client)

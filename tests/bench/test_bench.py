@@ -446,7 +446,7 @@ def test_a_loss_is_the_exit_status(cache: Path, monkeypatch: pytest.MonkeyPatch)
             medians={1: figures},
             runs=(replace(lossy, problems=problems),),
         )
-        monkeypatch.setattr(e2e, "run", lambda options, console: made)
+        monkeypatch.setattr(e2e, "run", lambda *_: made)
 
     pretend(("1 lost",))
     lost = CliRunner().invoke(main, ["e2e", "--cache", str(cache)])

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 import struct
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ class StubPipeline:
 
     mails: list[Envelope] = field(default_factory=list)
     noted: list[Noted] = field(default_factory=list)
+    refused: Counter[Reason] = field(default_factory=Counter)
     asked: int = 0
     asked_for: Client | None = None
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
@@ -100,6 +102,9 @@ class StubPipeline:
         tenant_id: UUID = SYSTEM_TENANT,
         detail: str = "",
     ) -> None:
+        self.refused[reason] += 1
+        if not self.keep:
+            return
         self.noted.append(
             Noted(
                 reason=reason,

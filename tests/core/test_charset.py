@@ -1,0 +1,104 @@
+"""Charsets: the declared one where it holds, and some text in any case."""
+
+import pytest
+
+from ingester.core.charset import MAX_DETECTIONS, Ladder, clean, codec_of, decode_label
+
+
+@pytest.mark.parametrize(
+    ("label", "codec"),
+    [
+        ("latin1", "cp1252"),
+        ("ISO-8859-1", "cp1252"),
+        ("Windows-1252", "cp1252"),
+        ("iso-8859-9", "cp1254"),
+        ("gb2312", "gb18030"),
+        ("GBK", "gb18030"),
+        ("ks_c_5601-1987", "cp949"),
+        ("euc-kr", "cp949"),
+        ("Shift_JIS", "cp932"),
+        ("big5", "big5hkscs"),
+        ("iso-8859-8-i", "iso8859_8"),
+        ("x-mac-cyrillic", "mac_cyrillic"),
+        ("koi8-r", "koi8_r"),
+        ("tis-620", "cp874"),
+        ('"utf-8"', "utf_8"),
+        ("UTF8", "utf_8"),
+        ("us-ascii", "ascii"),
+    ],
+)
+def test_labels_mean_what_the_web_takes_them_for(label: str, codec: str) -> None:
+    assert codec_of(label) == codec
+
+
+@pytest.mark.parametrize(
+    "label",
+    [None, "", "rot13", "base64", "zlib_codec", "idna", "punycode", "unicode_escape", "x-unknown", "../../x", "a" * 99],
+)
+def test_a_label_that_is_no_charset_is_nothing(label: str | None) -> None:
+    assert codec_of(label) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "label"),
+    [
+        ("grüße", "latin-1", "iso-8859-1"),
+        ("“smart”", "cp1252", "iso-8859-1"),
+        ("привет, как дела", "koi8-r", "koi8-r"),
+        ("日本語のメール", "iso2022_jp", "iso-2022-jp"),
+        ("日本語①", "cp932", "shift_jis"),
+        ("你好，世界", "gb18030", "gb2312"),
+        ("안녕하세요", "cp949", "ks_c_5601-1987"),
+        ("grüße", "utf-8", "us-ascii"),
+        ("grüße", "utf-8", None),
+        ("grüße", "utf-8", "no-such-charset"),
+        ("Grüße", "utf-7", "utf-7"),
+        ("Grüße", "utf-16", "utf-16"),
+    ],
+)
+def test_the_ladder_reads_what_was_meant(text: str, encoding: str, label: str | None) -> None:
+    ladder = Ladder()
+    assert ladder.decode(text.encode(encoding), label) == text
+    assert ladder.flags == set()
+
+
+def test_a_large_text_is_read_in_steps_to_the_same_effect() -> None:
+    text = "日本語のメール\n" * 100_000
+    assert Ladder().decode(text.encode("cp932"), "shift_jis") == text
+
+
+def test_one_bad_byte_does_not_change_the_charset_of_a_long_text() -> None:
+    data = "grüße ".encode() * 100 + b"\xff"
+    ladder = Ladder()
+    assert ladder.decode(data, "utf-8") == "grüße " * 100 + "\ufffd"
+    assert ladder.flags == {"charset_guessed"}
+
+
+def test_an_undeclared_legacy_charset_is_detected() -> None:
+    text = "Здравствуйте! Отправляю вам документы, о которых мы говорили вчера по телефону. " * 5
+    assert Ladder().decode(text.encode("cp1251"), None) == text
+
+
+def test_the_detector_is_asked_a_bounded_number_of_times() -> None:
+    ladder = Ladder()
+    for _ in range(3 * MAX_DETECTIONS):
+        assert ladder.decode(b"\xe9\xff\x80\x81 abc", None)
+    assert ladder.detections == 3 * MAX_DETECTIONS
+
+
+@pytest.mark.parametrize(
+    "label", [None, "utf-8", "utf-16", "utf-7", "iso-2022-jp", "gb2312", "shift_jis", "hz", "big5"]
+)
+@pytest.mark.parametrize("data", [b"", b"\xff", b"\x1b$B\xff", b"+AAA-\xff", bytes(range(256)), b"\xed\xa0\x80", b"~{"])
+def test_any_bytes_become_some_text(label: str | None, data: bytes) -> None:
+    flags: set[str] = set()
+    text = clean(Ladder().decode(data, label), flags) + clean(decode_label(data, label), flags)
+    assert "\0" not in text
+    text.encode("utf-8")
+
+
+def test_nul_and_lone_surrogates_are_replaced_and_flagged() -> None:
+    flags: set[str] = set()
+    assert clean("a\0b\ud800c😀", flags) == "a\ufffdb\ufffdc😀"
+    assert flags == {"nul_replaced"}
+    assert clean("fine 😀", set()) == "fine 😀"
