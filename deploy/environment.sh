@@ -53,15 +53,20 @@ is_current() {
     done
 }
 
+# An environment that is there is never made anew for want of uv in it: others may be at work in it.
 find_uv() {
     if command -v uv >/dev/null 2>&1; then
         UV=uv
         return
     fi
     UV=$ENVIRONMENT/bin/uv
-    if runs "$ENVIRONMENT/bin/python" && "$UV" --version >/dev/null 2>&1; then return; fi
-    python=$(find_python)
-    "$python" -m venv --clear "$ENVIRONMENT"
+    if runs "$ENVIRONMENT/bin/python"; then
+        if "$UV" --version >/dev/null 2>&1; then return; fi
+        "$ENVIRONMENT/bin/python" -m ensurepip >/dev/null
+    else
+        python=$(find_python)
+        "$python" -m venv --clear "$ENVIRONMENT"
+    fi
     "$ENVIRONMENT/bin/python" -m pip install --quiet --disable-pip-version-check 'uv>=0.8,<1'
 }
 

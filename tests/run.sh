@@ -10,4 +10,5 @@ if [ "${1:-}" = --all ]; then
     shift
 fi
 cd "$ROOT"
+export HYPOTHESIS_STORAGE_DIRECTORY="$ENVIRONMENT/.hypothesis"
 exec "$ENVIRONMENT/bin/python" -m pytest -m "$tier" -o cache_dir="$ENVIRONMENT/.pytest_cache" "$@"

@@ -7,6 +7,7 @@ from html import escape, unescape
 from urllib.parse import unquote
 
 from ingester.core.charset import Ladder, clean
+from ingester.core.content import decode_start, pieces
 from ingester.core.html import TextMaker
 from ingester.core.mime import Node, Scan, decode
 from ingester.core.part import Part
@@ -14,7 +15,9 @@ from ingester.core.part import Part
 _MAX_CID = 998
 _CID = re.compile(r"cid:([^\s\"'<>)]{1,998})", re.IGNORECASE)
 _STEP = 256 << 10
+"""Characters searched at a time, and bytes of a leaf above which it is decoded anew for each charset that is tried."""
 _MAX_CITED = 5000
+_META_WINDOW = 4096
 _CHARSET_IN_HTML = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE)
 
 
@@ -65,13 +68,15 @@ def _join(texts: list[str]) -> str:
 
 
 def _leaf_text(raw: bytes, part: Part, ladder: Ladder) -> str:
-    data = decode(raw, part)
     label = part.charset
-    if label is None and part.content_type == "text/html" and not data.isascii():
-        found = _CHARSET_IN_HTML.search(data, 0, 4096)
+    if label is None and part.content_type == "text/html":
+        head = decode_start(raw, part.offset, part.length, part.encoding, _META_WINDOW)
+        found = _CHARSET_IN_HTML.search(head)
         label = found.group(1).decode("ascii") if found else None
-    text = ladder.decode(data, label)
-    return clean(_unix_lines(text), ladder.flags)
+    if part.length > _STEP:
+        return ladder.read(lambda: pieces(raw, part.offset, part.length, part.encoding, set()), label)
+    data = decode(raw, part)
+    return ladder.read(lambda: (data,), label)
 
 
 def _choose(scan: Scan) -> _Choice:
@@ -150,17 +155,3 @@ def _cited(texts: Iterable[str]) -> frozenset[str]:
                 if len(found) >= _MAX_CITED:
                     return frozenset(found)
     return frozenset(found)
-
-
-def _unix_lines(text: str) -> str:
-    """CRLF to LF, in steps: a replacement holds the GIL to its end."""
-    if "\r" not in text:
-        return text
-    out: list[str] = []
-    pos = 0
-    while pos < len(text):
-        stop = min(pos + _STEP, len(text))
-        stop += text.startswith("\n", stop)
-        out.append(text[pos:stop].replace("\r\n", "\n"))
-        pos = stop
-    return "".join(out)

@@ -4,6 +4,7 @@ Only codecs of the closed list are ever looked up: Python's registry would impor
 """
 
 import codecs
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from encodings.aliases import aliases
 
@@ -48,43 +49,63 @@ _LABELS = {
 }  # fmt: skip
 
 
+Pieces = Iterable[bytes | memoryview]
+
+
 @dataclass(slots=True)
 class Ladder:
-    """Decodes the bodies of one mail, and remembers what it had to guess."""
+    """Reads the bodies of one mail, and remembers in `flags` what it had to guess."""
 
     flags: set[str] = field(default_factory=set)
     detections: int = 0
 
-    def decode(self, data: bytes, label: str | None) -> str:
-        """Declared charset, utf-8, detector, cp1252 with replacement: the first rung that holds gives the text."""
-        if data.isascii() and not _is_wide(label):
-            return data.decode("ascii")
+    def read(self, pieces: Callable[[], Pieces], label: str | None) -> str:
+        """The text of a body that `pieces` brings, again for each try: clean, and with LF for line ends.
+
+        Declared charset, utf-8, detector, cp1252 with replacement: the first rung that holds gives the text. A charset
+        that was declared is still believed when one character in a hundred is wrong.
+        """
         codec = codec_of(label)
-        if codec is not None:
-            text = decode_with(data, codec)
-            if text is not None:
-                return text
-        if codec != "utf_8":
-            text = decode_with(data, "utf_8")
-            if text is not None:
-                return text.removeprefix("\ufeff")
+        first = () if codec is not None and codec.startswith(_WIDE) else ("ascii",)
+        for name in dict.fromkeys((*first, *((codec,) if codec else ()), "utf_8")):
+            steps = self._try(pieces(), name, "strict")
+            if steps is not None:
+                return "".join(steps).removeprefix("\ufeff")
         self.flags.add("charset_guessed")
         if codec is not None and codec != "ascii":
-            text = data.decode(codec, "replace")
-            if text.count("\ufffd") * _TOLERATED <= len(text):
-                return text
-        detected = self._detect(data)
-        text = decode_with(data, detected) if detected is not None else None
-        return data.decode("cp1252", "replace") if text is None else text
+            steps = self._try(pieces(), codec, "replace") or []
+            if sum(step.count("\ufffd") for step in steps) * _TOLERATED <= sum(map(len, steps)):
+                return "".join(steps)
+        detected = self._detect(pieces())
+        steps = self._try(pieces(), detected, "strict") if detected is not None else None
+        return "".join(self._try(pieces(), "cp1252", "replace") or []) if steps is None else "".join(steps)
 
-    def _detect(self, data: bytes) -> str | None:
+    def _try(self, pieces: Pieces, codec: str, errors: str) -> list[str] | None:
+        """The text in steps, or None when the bytes are not of this charset."""
+        decoder = codecs.getincrementaldecoder(codec)(errors)
+        out: list[str] = []
+        carry = ""
+        try:
+            for piece in pieces:
+                for at in range(0, len(piece), _STEP):
+                    text = carry + decoder.decode(piece[at : at + _STEP])
+                    carry = "\r" if text.endswith("\r") else ""
+                    out.append(clean(text.removesuffix("\r").replace("\r\n", "\n"), self.flags))
+            out.append(clean(carry + decoder.decode(b"", final=True), self.flags))
+        except UnicodeError:
+            return None
+        return out
+
+    def _detect(self, pieces: Pieces) -> str | None:
         self.detections += 1
         if self.detections > MAX_DETECTIONS:
             return None
-        best = from_bytes(_sample(data), steps=1, chunk_size=SAMPLE, cp_isolation=_CANDIDATES).best()
+        best = from_bytes(_sample(pieces), steps=1, chunk_size=SAMPLE, cp_isolation=_CANDIDATES).best()
         return codec_of(best.encoding) if best is not None else None
 
 
+_WIDE = ("utf_7", "utf_16", "utf_32", "iso2022", "hz")
+"""Codecs for which bytes that look like ASCII need not be."""
 _CANDIDATES = [
     "utf_8", "cp1252", "cp1251", "cp1250", "cp1253", "cp1254", "cp1255", "cp1256", "koi8_r", "gb18030", "big5",
     "cp932", "euc_jp", "cp949", "iso8859_2",
@@ -109,14 +130,10 @@ def codec_of(label: str | None) -> str | None:
 
 
 def decode_with(data: bytes, codec: str) -> str | None:
-    """Decode strictly, in steps that do not hold the GIL for long. None when the bytes are not of this charset."""
+    """Short text, decoded strictly. None when the bytes are not of this charset."""
     try:
-        if len(data) <= _STEP:
-            return data.decode(codec)
-        decoder = codecs.getincrementaldecoder(codec)()
-        steps = [decoder.decode(data[at : at + _STEP]) for at in range(0, len(data), _STEP)]
-        return "".join([*steps, decoder.decode(b"", final=True)])
-    except (UnicodeError, LookupError):
+        return data.decode(codec)
+    except UnicodeError:
         return None
 
 
@@ -145,18 +162,16 @@ def clean(text: str, flags: set[str]) -> str:
     return text
 
 
-def _is_wide(label: str | None) -> bool:
-    """Charsets whose ASCII-looking bytes are not ASCII: UTF-7, UTF-16, ISO-2022 and HZ."""
-    codec = codec_of(label) if label else None
-    return codec is not None and codec.startswith(("utf_7", "utf_16", "utf_32", "iso2022", "hz"))
-
-
-def _sample(data: bytes) -> bytes:
-    """The stretch that starts at the first foreign byte's line: plain ASCII tells nothing."""
-    head = data[: 1 << 20]
+def _sample(pieces: Pieces) -> bytes:
+    """The stretch around the first byte that is not ASCII: plain ASCII tells nothing."""
+    head = b""
+    for piece in pieces:
+        head = bytes(piece[: 1 << 20])
+        if not head.isascii():
+            break
     first = len(head) - len(head.lstrip(_ASCII))
-    start = max(data.rfind(b"\n", 0, first + 1) + 1, first - SAMPLE // 4, 0)
-    return data[start : start + SAMPLE]
+    start = max(head.rfind(b"\n", 0, first + 1) + 1, first - SAMPLE // 4, 0)
+    return head[start : start + SAMPLE]
 
 
 _ASCII = bytes(range(128))

@@ -59,13 +59,13 @@ def decode_view(raw: bytes, offset: int, length: int, encoding: str) -> bytes:
 
 
 def decode_start(raw: bytes, offset: int, length: int, encoding: str, limit: int) -> bytes:
-    """At most the first `limit` decoded bytes of a view, without decoding much more than these."""
+    """At most the first `limit` decoded bytes of a view, decoding one window more than these at most."""
     out = bytearray()
-    for piece in pieces(raw, offset, min(length, 4 * limit), encoding, set()):
-        out += piece
+    for piece in pieces(raw, offset, length, encoding, set()):
+        out += piece[: limit - len(out)]
         if len(out) >= limit:
             break
-    return bytes(out[:limit])
+    return bytes(out)
 
 
 def measure(raw: bytes, offset: int, length: int, encoding: str) -> Measure:
@@ -88,7 +88,7 @@ def pieces(raw: bytes, offset: int, length: int, encoding: str, faults: set[str]
     return iter((memoryview(raw)[offset : offset + length],))
 
 
-def _base64(raw: bytes, pos: int, end: int, faults: set[str]) -> Iterator[bytes]:
+def _base64(raw: bytes, pos: int, end: int, faults: set[str]) -> Iterator[bytes | memoryview]:
     carry = b""
     while pos < end:
         stop = min(pos + WINDOW, end)
@@ -100,7 +100,7 @@ def _base64(raw: bytes, pos: int, end: int, faults: set[str]) -> Iterator[bytes]
             faults.add("bad_base64")
             if not carry and _is_text(raw, pos, stop):
                 faults.add("not_base64")
-                yield raw[pos:end]
+                yield memoryview(raw)[pos:end]
             else:
                 yield from _dirty_base64(raw, pos, end, carry)
             return
@@ -145,9 +145,10 @@ def _plain_base64(raw: bytes, pos: int, end: int, carry: bytes) -> Iterator[byte
 
 
 def _is_text(raw: bytes, pos: int, stop: int) -> bool:
-    """Whether what is called base64 is some other text: one character in twenty, blanks apart, cannot be base64."""
-    letters = raw[pos:stop].translate(None, _BLANKS)
-    return 20 * len(letters.translate(None, _ALPHABET + b"=")) > len(letters)
+    """Whether what is called base64 is some other text: one character in twenty, blanks apart, is foreign to it."""
+    letters = raw[pos:stop].partition(b"=")[0].translate(None, _BLANKS)
+    foreign = len(letters.translate(None, _ALPHABET))
+    return foreign > 3 and 20 * foreign > len(letters)
 
 
 def _is_pure(raw: bytes, pos: int, end: int) -> bool:

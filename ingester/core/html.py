@@ -18,7 +18,7 @@ PRETTY_TAGS = 4000
 """Tags that inscriptis is given for one mail: it takes up to 25 microseconds for one."""
 PRETTY_DEPTH = 100
 """Nesting above which inscriptis nears Python's recursion limit, and lxml begins to drop content (about 250)."""
-MAX_HTML = 4 << 20
+MAX_HTML = 2 << 20
 """Characters of HTML that are turned into text for one mail; body_html keeps everything."""
 _MAX_ENTITIES = 20_000
 _STEP = 64 << 10
@@ -29,13 +29,13 @@ _BLOCKS = frozenset({"table", "tbody", "thead", "tfoot", "tr"})
 
 _HIDDEN = (
     (b"-->", re.compile(rb"<!--.*?-->", re.DOTALL)),
-    (b"</script", re.compile(rb"<script(?![a-z0-9-]).*?</script", re.IGNORECASE | re.DOTALL)),
-    (b"</style", re.compile(rb"<style(?![a-z0-9-]).*?</style", re.IGNORECASE | re.DOTALL)),
-    (b"</title", re.compile(rb"<title(?![a-z0-9-]).*?</title", re.IGNORECASE | re.DOTALL)),
-    (b"</template", re.compile(rb"<template(?![a-z0-9-]).*?</template", re.IGNORECASE | re.DOTALL)),
+    (b"</script", re.compile(rb"<script(?![a-z0-9-]).*?</script[^<>]*+>?", re.IGNORECASE | re.DOTALL)),
+    (b"</style", re.compile(rb"<style(?![a-z0-9-]).*?</style[^<>]*+>?", re.IGNORECASE | re.DOTALL)),
+    (b"</title", re.compile(rb"<title(?![a-z0-9-]).*?</title[^<>]*+>?", re.IGNORECASE | re.DOTALL)),
+    (b"</template", re.compile(rb"<template(?![a-z0-9-]).*?</template[^<>]*+>?", re.IGNORECASE | re.DOTALL)),
 )
 _BREAK = re.compile(
-    rb"</?(?:p|div|br|tr|table|ul|ol|li|h[1-6]|blockquote|pre|hr|section|article|header|footer|d[ldt]|form|body|title)"
+    rb"</?(?=[a-zA-Z])(?:p|div|br|tr|table|ul|ol|li|h[1-6]|blockquote|pre|hr|section|article|header|footer|d[ldt]|form|body|title)"
     rb"(?![a-zA-Z0-9-])[^<>]*+>?",
     re.IGNORECASE,
 )
@@ -139,7 +139,7 @@ def _without(pattern: re.Pattern[bytes], data: bytes, close: bytes) -> bytes:
         return data
     out: list[bytes] = []
     pos = 0
-    for match in pattern.finditer(data, 0, last + len(close)):
+    for match in pattern.finditer(data, 0, data.find(b">", last) + 1 or len(data)):
         out.append(data[pos : match.start()])
         pos = match.end()
     return b"".join([*out, data[pos:]])

@@ -17,7 +17,7 @@ Tile = tuple[str, int, int]
 
 _GUESS = re.compile(rb"\n--([^\r\n]{1,200}+)\r?\n(?i:content-[a-z-]{2,40}:)")
 _GUESS_WINDOW = 64 << 10
-_SEARCHES = 12
+_SEARCHES = 8
 """How many times the size of the mail may be searched in all; nested boundaries could cost depth times size."""
 
 

@@ -22,9 +22,10 @@ CHANNEL = "ingester_directory"
 CACHE_LIMIT = 100_000
 """Routes kept; beyond it the cache starts anew."""
 RECONNECT_SECONDS = 2.0
-LOOKUP_SECONDS = 10.0
+LOOKUP_SECONDS = 5.0
+"""How long one try may take, with a server that hangs: well within what a sender waits at RCPT (RFC 5321, 4.5.3.2.3)."""
 WATCH_SECONDS = 30.0
-"""How often the notification connection is tried: what a silently dead one would have told is cached that long."""
+"""How often the notification connection is tried: a silently dead one leaves the cache stale no longer."""
 
 _log = structlog.get_logger(__name__)
 

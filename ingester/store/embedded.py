@@ -8,26 +8,22 @@ because Postgres refuses root. It never changes mode or owner of a directory tha
     directory/postgres-is-at     names a home elsewhere, where that account may not enter `directory` (below /root)
 """
 
-import ctypes
 import fcntl
 import os
-import pwd
 import re
 import secrets
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from ingester.store import binaries
+from ingester.store import account, binaries, postmaster
+from ingester.store.account import Account
 from ingester.store.binaries import Binaries
 
 USER = "ingester"
@@ -38,10 +34,8 @@ STOP_SECONDS = 10.0
 
 _BASES = (Path("/var/lib"), Path("/var/tmp"))  # noqa: S108  (mkdtemp makes the directory there)
 _POINTER = "postgres-is-at"
-_ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC", "PATH": "/usr/bin:/bin"}
 _PORTS = range(20_000, 30_000)
 """Below every system's ephemeral range: a client that retries on a closed ephemeral port can connect to itself."""
-_PR_SET_PDEATHSIG = 1
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -53,13 +47,6 @@ _SETTINGS = {
 
 class LocalPostgresError(Exception):
     """The local Postgres cannot be had; the text is one sentence, followed by Postgres's own last words if any."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Account:
-    name: str
-    uid: int
-    gid: int
 
 
 def url_of(directory: Path) -> str:
@@ -91,7 +78,7 @@ class LocalPostgres:
         self._port = port
         self._options = {**_SETTINGS, **(options or {})}
         self._say = say
-        self._account = _unprivileged() if os.geteuid() == 0 else None
+        self._account = account.unprivileged() if os.geteuid() == 0 else None
         self._process: subprocess.Popen[bytes] | None = None
         self._lock: IO[bytes] | None = None
         self._home = _home(self._directory)
@@ -118,7 +105,7 @@ class LocalPostgres:
             programs = self._programs()
             password = self._initialise(programs)
             return self._launch(programs, password)
-        except OSError as error:
+        except (OSError, LookupError, subprocess.SubprocessError) as error:
             self.stop()
             raise LocalPostgresError(f"The local Postgres in {self._directory} cannot start: {error}") from error
         except BaseException:
@@ -150,7 +137,7 @@ class LocalPostgres:
         if self._home.is_dir():
             self._keep_owner()
             return
-        if self._account is None or _can_enter(self._account, self._directory):
+        if self._account is None or account.can_enter(self._account, self._directory):
             self._home = self._directory / "postgres"
             self._home.mkdir(mode=0o711)
         else:
@@ -165,7 +152,9 @@ class LocalPostgres:
         """Data made under one account can only be served by it, whoever we are now."""
         data = self._home / "data"
         if self._account is not None and data.is_dir() and (uid := data.stat().st_uid) not in (0, self._account.uid):
-            self._account = _account(uid)
+            self._account = account.account_of(uid)
+            if self._account is None:
+                raise LocalPostgresError(f"{data} belongs to user id {uid}, whom this machine does not know")
 
     def _take_lock(self) -> None:
         try:
@@ -185,17 +174,18 @@ class LocalPostgres:
         """Wait for what a killed run left behind, ending it where it has not noticed. The lock says it is an orphan."""
         data = self._home / "data"
         for sign in (signal.SIGINT, signal.SIGQUIT):
-            if not _owners(data):
+            if not postmaster.owners(data):
                 break
             self._say("Postgres of an earlier run is still there: ending it")
-            _signal_postmaster(data, sign)
-            _wait(lambda: not _owners(data), STOP_SECONDS)
-        if left := _owners(data):
+            postmaster.send(data, sign)
+            postmaster.wait(lambda: not postmaster.owners(data), STOP_SECONDS)
+        if left := postmaster.owners(data):
             raise LocalPostgresError(f"A Postgres of an earlier run does not end: process {left[0]} in {data}")
-        if sys.platform == "linux":
-            # Its number may belong to another process by now (containers count from 1 again), which Postgres, seeing
-            # a living process, would take for its predecessor. That nothing lives in the directory was seen above.
-            (data / "postmaster.pid").unlink(missing_ok=True)
+        pid = postmaster.pid_of(data)
+        if pid is not None and "postgres" not in postmaster.command_of(pid):
+            # Another process has its number by now (containers count from 1 again), which Postgres, seeing that it
+            # lives, would take for its predecessor.
+            (data / "postmaster.pid").unlink()
 
     def _programs(self) -> Binaries:
         found = binaries.find()
@@ -222,7 +212,7 @@ class LocalPostgres:
 
     def _can_run(self, directory: Path) -> bool:
         try:
-            return self._run([directory / "postgres", "--version"]).returncode == 0
+            return account.run([directory / "postgres", "--version"], self._account, READY_SECONDS).returncode == 0
         except OSError:
             return False
 
@@ -263,7 +253,7 @@ class LocalPostgres:
             command.append("--no-sync")
         builtin = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
         command += builtin if programs.major >= 17 else ["--locale=C"]
-        done = self._run(command)
+        done = account.run(command, self._account, READY_SECONDS)
         if done.returncode != 0:
             raise LocalPostgresError(_with_tail("initdb failed", done.stdout.decode(errors="replace")))
 
@@ -277,7 +267,7 @@ class LocalPostgres:
                 command += ["-c", f"{name}={value}"]
             with self.log.open("wb") as log:
                 self.log.chmod(0o600)
-                self._process = self._spawn(command, log)
+                self._process = account.spawn(command, self._account, log)
             if self._wait_ready(self._process):
                 return url
             words = self.log.read_text(encoding="utf-8", errors="replace")
@@ -291,9 +281,9 @@ class LocalPostgres:
         status = self._home / "data" / "postmaster.pid"
 
         def settled() -> bool:
-            return process.poll() is not None or _postmaster_status(status) == (process.pid, "ready")
+            return process.poll() is not None or postmaster.read_status(status) == (process.pid, "ready")
 
-        if not _wait(settled, READY_SECONDS):
+        if not postmaster.wait(settled, READY_SECONDS):
             words = self.log.read_text(encoding="utf-8", errors="replace")
             raise LocalPostgresError(_with_tail(f"Postgres was not ready within {READY_SECONDS:.0f} s", words))
         return process.poll() is None
@@ -306,34 +296,6 @@ class LocalPostgres:
             file.write(f"{url}\n")
         new.rename(self._home / "url")
         return url
-
-    def _run(self, command: list[str | Path]) -> subprocess.CompletedProcess[bytes]:
-        with tempfile.TemporaryFile() as output:
-            process = self._spawn(command, output)
-            try:
-                code = process.wait(READY_SECONDS)
-            except BaseException:
-                process.kill()
-                process.wait()
-                raise
-            output.seek(0)
-            return subprocess.CompletedProcess(command, code, output.read())
-
-    def _spawn(self, command: list[str | Path], output: IO[bytes]) -> subprocess.Popen[bytes]:
-        """Start a program as the account, in a session of its own: Ctrl-C reaches us first, and we stop Postgres."""
-        return subprocess.Popen(
-            command,
-            cwd="/",
-            env=_ENVIRONMENT,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            user=self._account.uid if self._account else None,
-            group=self._account.gid if self._account else None,
-            extra_groups=[] if self._account else None,
-            preexec_fn=_dying_with(os.getpid()),  # noqa: PLW1509  (one system call, found before the fork)
-        )
 
 
 def _home(directory: Path) -> Path:
@@ -358,63 +320,11 @@ def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8").strip()
 
 
-def _dying_with(parent: int) -> Callable[[], None] | None:
-    """What makes a child get a fast shutdown when its parent dies, kill -9 included. Linux only.
-
-    It runs after the change of user, which would clear it. Its own check closes the window before it.
-    """
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl
-
-    def tie() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return tie
-
-
-def _unprivileged() -> _Account:
-    """The account that root drops to. initdb asks the system for its name, so that it must exist."""
-    for name in ("postgres", "nobody"):
-        try:
-            found = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        return _Account(name=name, uid=found.pw_uid, gid=found.pw_gid)
-    return _account(next(entry.pw_uid for entry in pwd.getpwall() if entry.pw_uid != 0))
-
-
-def _account(uid: int) -> _Account:
-    try:
-        found = pwd.getpwuid(uid)
-    except KeyError:
-        raise LocalPostgresError(f"The data belongs to user id {uid}, whom this machine does not know") from None
-    return _Account(name=found.pw_name, uid=uid, gid=found.pw_gid)
-
-
-def _can_enter(account: _Account, directory: Path) -> bool:
-    """Asked by trying: mode bits alone do not know of ACLs, nor of what a container forbids."""
-    tried = subprocess.run(
-        ["/bin/sh", "-c", 'cd -- "$1"', "sh", directory],
-        cwd="/",
-        env=_ENVIRONMENT,
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        user=account.uid,
-        group=account.gid,
-        extra_groups=[],
-        check=False,
-    )
-    return tried.returncode == 0
-
-
-def _elsewhere(account: _Account) -> Path:
+def _elsewhere(user: Account) -> Path:
     for base in _BASES:
-        if base.is_dir() and os.access(base, os.W_OK) and _can_enter(account, base):
+        if base.is_dir() and os.access(base, os.W_OK) and account.can_enter(user, base):
             return Path(tempfile.mkdtemp(prefix="ingester-", dir=base))
-    raise LocalPostgresError(f"No directory was found that the account {account.name} may enter")
+    raise LocalPostgresError(f"No directory was found that the account {user.name} may enter")
 
 
 def _free_port() -> int:
@@ -423,56 +333,6 @@ def _free_port() -> int:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) != 0:
                 return port
-
-
-def _postmaster_status(path: Path) -> tuple[int, str]:
-    """Process id and state out of postmaster.pid (lines 1 and 8), which is what `pg_ctl -w` goes by."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
-        return 0, ""
-    return (int(lines[0]), lines[7].strip()) if len(lines) > 7 and lines[0].isdigit() else (0, "")
-
-
-def _owners(data: Path) -> list[int]:
-    """The processes that live in a data directory. Every Postgres process has it for its working directory."""
-    if sys.platform != "linux":
-        pid = _postmaster_pid(data)
-        return [] if pid is None else [pid]
-    where = data.resolve()
-    found: list[int] = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and (entry / "cwd").readlink() == where:
-                found.append(int(entry.name))
-        except OSError:
-            continue  # gone, or of another user
-    return found
-
-
-def _postmaster_pid(data: Path) -> int | None:
-    try:
-        pid = int(_read(data / "postmaster.pid").split("\n", 1)[0])
-        os.kill(pid, 0)
-    except (OSError, ValueError):
-        return None
-    return pid
-
-
-def _signal_postmaster(data: Path, sign: signal.Signals) -> None:
-    pid = _postmaster_pid(data)
-    if pid is not None and pid in _owners(data):
-        os.kill(pid, sign)
-
-
-def _wait(done: Callable[[], bool], seconds: float) -> bool:
-    """Ask every 20 ms: Postgres has no event to wait on for what is asked here."""
-    end = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def _with_tail(sentence: str, log: str) -> str:

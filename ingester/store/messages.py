@@ -141,8 +141,28 @@ async def write(connection: Connection, tenant_id: UUID, mails: Sequence[Mail]) 
     """Write mails of one tenant inside the caller's transaction. Mails without deliveries write their refusals only."""
     raws: list[bytes] = []
     documents = [_mail(mail, raws) for mail in mails]
+    claims = [
+        (delivery.message_id, claim, mail.envelope.received_at, delivery.expires_at)
+        for mail in mails
+        for delivery in mail.deliveries
+        for claim in delivery.claims
+    ]
+    mentions = [
+        (delivery.message_id, delivery.mailbox_id, hash_, delivery.attachment.thread_id or delivery.thread_id)
+        for mail in mails
+        for delivery in mail.deliveries
+        for hash_ in (id_hash(mail.rfc_message_id), *(citation.hash for citation in delivery.attachment.cites))
+    ]
     rows = await connection.fetch(
-        "SELECT mail, mailbox, message, duplicate, matched FROM store_mails($1, $2, $3)", tenant_id, documents, raws
+        """
+        SELECT mail, mailbox, message, duplicate, matched
+        FROM store_mails($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        """,
+        tenant_id,
+        documents,
+        raws,
+        *(_columns(claims, 4)),
+        *(_columns(mentions, 4)),
     )
     return [
         Written(
@@ -154,6 +174,11 @@ async def write(connection: Connection, tenant_id: UUID, mails: Sequence[Mail]) 
         )
         for row in rows
     ]
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    """Rows as the arrays that `unnest` puts together again."""
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
 
 
 def _mail(mail: Mail, raws: list[bytes]) -> dict[str, Any]:
@@ -232,8 +257,6 @@ def _delivery(delivery: Delivery) -> dict[str, Any]:
         "mailbox_id": delivery.mailbox_id,
         "thread_id": delivery.thread_id,
         "receipt_id": delivery.receipt_id,
-        "claims": [_hex(claim) for claim in delivery.claims],
-        "expires_at": delivery.expires_at,
         "envelope_to": [clean(text) for text in delivery.envelope_to],
         "own": {
             "kind": delivery.kind,

@@ -15,7 +15,7 @@ SHOWN = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """What the database holds after a run. Conversations are information: judging them is the daemon's."""
+    """What the database holds after a run. Conversations and deadlocks are information, no loss."""
 
     messages: int
     receipts: int
@@ -27,6 +27,7 @@ class Rows:
     threads_expected: int
     matched: int
     matched_expected: int
+    deadlocks: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +126,8 @@ async def _count(connection: asyncpg.Connection, corpus: Corpus) -> Rows:
                (SELECT count(*) FROM parts) AS parts,
                (SELECT count(*) FROM dead_letters) AS dead_letters,
                (SELECT count(DISTINCT thread_id) FROM messages) AS threads,
-               (SELECT count(*) FROM messages WHERE reply_match_status = 'matched') AS matched
+               (SELECT count(*) FROM messages WHERE reply_match_status = 'matched') AS matched,
+               (SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()) AS deadlocks
         """
     )
     if row is None:

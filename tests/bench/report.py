@@ -171,6 +171,10 @@ def _show_rows(report: Report, console: Console) -> None:
                 f"{rows.threads} threads of {rows.threads_expected}",
                 highlight=False,
             )
+        if rows.deadlocks:
+            console.print(
+                f"[yellow]{rows.deadlocks} deadlocks[/]: each held its mails up for a second", highlight=False
+            )
     for problem in report.problems:
         console.print(f"[bold red]LOSS[/] {problem}", highlight=False)
     if not report.problems:

@@ -1,8 +1,14 @@
 """Charsets: the declared one where it holds, and some text in any case."""
 
 import pytest
+from charset_normalizer import CharsetMatches
 
-from ingester.core.charset import MAX_DETECTIONS, Ladder, clean, codec_of, decode_label
+from ingester.core import charset
+from ingester.core.charset import MAX_DETECTIONS, SAMPLE, Ladder, clean, codec_of, decode_label
+
+
+def read(ladder: Ladder, data: bytes, label: str | None) -> str:
+    return ladder.read(lambda: (data,), label)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +53,7 @@ def test_a_label_that_is_no_charset_is_nothing(label: str | None) -> None:
         ("привет, как дела", "koi8-r", "koi8-r"),
         ("日本語のメール", "iso2022_jp", "iso-2022-jp"),
         ("日本語①", "cp932", "shift_jis"),
-        ("你好，世界", "gb18030", "gb2312"),
+        ("你好，世界", "gb18030", "gb2312"),  # noqa: RUF001
         ("안녕하세요", "cp949", "ks_c_5601-1987"),
         ("grüße", "utf-8", "us-ascii"),
         ("grüße", "utf-8", None),
@@ -58,32 +64,40 @@ def test_a_label_that_is_no_charset_is_nothing(label: str | None) -> None:
 )
 def test_the_ladder_reads_what_was_meant(text: str, encoding: str, label: str | None) -> None:
     ladder = Ladder()
-    assert ladder.decode(text.encode(encoding), label) == text
+    assert read(ladder, text.encode(encoding), label) == text
     assert ladder.flags == set()
 
 
 def test_a_large_text_is_read_in_steps_to_the_same_effect() -> None:
     text = "日本語のメール\n" * 100_000
-    assert Ladder().decode(text.encode("cp932"), "shift_jis") == text
+    assert read(Ladder(), text.encode("cp932"), "shift_jis") == text
 
 
 def test_one_bad_byte_does_not_change_the_charset_of_a_long_text() -> None:
     data = "grüße ".encode() * 100 + b"\xff"
     ladder = Ladder()
-    assert ladder.decode(data, "utf-8") == "grüße " * 100 + "\ufffd"
+    assert read(ladder, data, "utf-8") == "grüße " * 100 + "\ufffd"
     assert ladder.flags == {"charset_guessed"}
 
 
 def test_an_undeclared_legacy_charset_is_detected() -> None:
-    text = "Здравствуйте! Отправляю вам документы, о которых мы говорили вчера по телефону. " * 5
-    assert Ladder().decode(text.encode("cp1251"), None) == text
+    text = "Здравствуйте! Отправляю вам документы, о которых мы говорили вчера по телефону. " * 5  # noqa: RUF001
+    assert read(Ladder(), text.encode("cp1251"), None) == text
 
 
-def test_the_detector_is_asked_a_bounded_number_of_times() -> None:
+def test_the_detector_is_asked_a_bounded_number_of_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples: list[bytes] = []
+
+    def detect(data: bytes, **_: object) -> CharsetMatches:
+        samples.append(data)
+        return CharsetMatches()
+
+    monkeypatch.setattr(charset, "from_bytes", detect)
     ladder = Ladder()
     for _ in range(3 * MAX_DETECTIONS):
-        assert ladder.decode(b"\xe9\xff\x80\x81 abc", None)
-    assert ladder.detections == 3 * MAX_DETECTIONS
+        assert read(ladder, b"a" * 9999 + b"\xe9\xff\x80\x81", None).endswith("éÿ€\ufffd")
+    assert len(samples) == MAX_DETECTIONS
+    assert all(b"\xe9" in sample and len(sample) <= SAMPLE for sample in samples)
 
 
 @pytest.mark.parametrize(
@@ -92,9 +106,18 @@ def test_the_detector_is_asked_a_bounded_number_of_times() -> None:
 @pytest.mark.parametrize("data", [b"", b"\xff", b"\x1b$B\xff", b"+AAA-\xff", bytes(range(256)), b"\xed\xa0\x80", b"~{"])
 def test_any_bytes_become_some_text(label: str | None, data: bytes) -> None:
     flags: set[str] = set()
-    text = clean(Ladder().decode(data, label), flags) + clean(decode_label(data, label), flags)
+    text = read(Ladder(), data, label) + clean(decode_label(data, label), flags)
     assert "\0" not in text
     text.encode("utf-8")
+
+
+def test_line_ends_become_line_feeds_wherever_the_pieces_are_cut() -> None:
+    pieces = [b"a\r", b"\nb\r\n", b"\r", b"c\r", b"", b"\n\r"]
+    assert Ladder().read(lambda: pieces, None) == "a\nb\n\rc\n\r"
+
+
+def test_a_character_may_be_cut_between_pieces() -> None:
+    assert Ladder().read(lambda: ["é".encode()[:1], "é".encode()[1:]], None) == "é"
 
 
 def test_nul_and_lone_surrogates_are_replaced_and_flagged() -> None:

@@ -15,7 +15,7 @@ from ingester.core.words import decode_words, header_text, unfold
         (b"=?us-ascii?q?=41?==?utf-8?q?=42?=", "AB"),
         (b"=?utf-8*en?q?x?=", "x"),
         (b"=?iso-2022-jp?B?GyRCJTUlcyVXJWsbKEI=?=", "サンプル"),
-        (b"=?gb2312?B?xOO6w6Os?=", "你好，"),
+        (b"=?gb2312?B?xOO6w6Os?=", "你好，"),  # noqa: RUF001
         (b"=?windows-1252?q?=93x=94?=", "“x”"),
         (b"=?nonsense?q?=e9?=", "é"),
         (b"=?UTF-8?B?SGVsbG8?=", "Hello"),

@@ -69,10 +69,10 @@ class Caller:
         assert self.ask("DATA")[:3] == "354"
         return self
 
-    def deliver(self, content: bytes, *recipients: str) -> str:
-        """One whole transaction. `content` is sent as it stands, the final dot behind it."""
+    def deliver(self, wire: bytes, *recipients: str) -> str:
+        """One whole transaction; `wire` is the content as it stands, with the final dot."""
         self.announce(*recipients)
-        self.send(content + b"\r\n.\r\n")
+        self.send(wire)
         return self.answer()
 
     def start_tls(self) -> ssl.SSLSocket:

@@ -18,7 +18,8 @@ import asyncpg
 import psutil
 import pytest
 
-from ingester.store import binaries, embedded
+from ingester.store import account, binaries, embedded, postmaster
+from ingester.store.account import Account
 from ingester.store.binaries import Binaries
 from ingester.store.embedded import LocalPostgres, LocalPostgresError, url_of
 
@@ -27,9 +28,9 @@ AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root drops to anoth
 HOLDER = """
 import sys, signal
 from pathlib import Path
-from ingester.store import embedded
+from ingester.store import account, embedded
 if sys.argv[2] == "untied":
-    embedded._dying_with = lambda parent: None
+    account._dying_with = lambda parent: None
 print(embedded.LocalPostgres(Path(sys.argv[1]), options={"fsync": "off"}).start(), flush=True)
 signal.pause()
 """
@@ -65,7 +66,7 @@ def holder(directory: Path, how: str = "tied") -> Iterator[tuple[subprocess.Pope
             process.kill()
 
 
-def postmaster(directory: Path) -> psutil.Process:
+def server_of(directory: Path) -> psutil.Process:
     return psutil.Process(int((directory / "postgres/data/postmaster.pid").read_text().split()[0]))
 
 
@@ -140,7 +141,7 @@ def test_ctrl_c_does_not_reach_it(directory: Path) -> None:
     server = LocalPostgres(directory, options=NO_SYNC)
     server.start()
     try:
-        assert os.getsid(postmaster(directory).pid) != os.getsid(0)
+        assert os.getsid(server_of(directory).pid) != os.getsid(0)
     finally:
         server.stop()
 
@@ -149,10 +150,10 @@ def test_ctrl_c_does_not_reach_it(directory: Path) -> None:
 def test_dies_with_a_killed_parent(directory: Path) -> None:
     with holder(directory) as (process, _):
         data = directory / "postgres" / "data"
-        assert len(embedded._owners(data)) > 1
+        assert postmaster.owners(data)
         process.kill()
         process.wait()
-        assert embedded._wait(lambda: not embedded._owners(data), 20)
+        assert postmaster.wait(lambda: not postmaster.owners(data), 20)
 
 
 async def test_starts_at_once_after_a_killed_run(directory: Path) -> None:
@@ -169,14 +170,14 @@ async def test_starts_at_once_after_a_killed_run(directory: Path) -> None:
 async def test_ends_an_orphan_that_does_not_notice(directory: Path) -> None:
     said: list[str] = []
     with holder(directory, "untied") as (process, url):
-        orphan = postmaster(directory)
+        orphan = server_of(directory)
         process.kill()
         process.wait()
-        assert orphan.pid in embedded._owners(directory / "postgres" / "data")
+        assert orphan.pid in postmaster.owners(directory / "postgres" / "data")
         server = LocalPostgres(directory, options=NO_SYNC, say=said.append)
         assert server.start() == url
-        assert orphan.pid != postmaster(directory).pid
-        assert orphan.pid not in embedded._owners(directory / "postgres" / "data")
+        assert orphan.pid != server_of(directory).pid
+        assert orphan.pid not in postmaster.owners(directory / "postgres" / "data")
         server.stop()
     assert said == ["Postgres of an earlier run is still there: ending it"]
 
@@ -338,8 +339,8 @@ async def test_data_of_another_account_is_served_by_that_account(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nobody = pwd.getpwnam("nobody")
-    other = embedded._Account(name="nobody", uid=nobody.pw_uid, gid=nobody.pw_gid)
-    monkeypatch.setattr(embedded, "_unprivileged", lambda: other)
+    other = Account(name="nobody", uid=nobody.pw_uid, gid=nobody.pw_gid)
+    monkeypatch.setattr(account, "unprivileged", lambda: other)
     server = LocalPostgres(directory, options=NO_SYNC)
     url = server.start()
     server.stop()
@@ -347,7 +348,7 @@ async def test_data_of_another_account_is_served_by_that_account(
     again = LocalPostgres(directory, options=NO_SYNC)
     assert again.start() == url
     try:
-        assert postmaster(directory).username() == "nobody"
+        assert server_of(directory).username() == "nobody"
     finally:
         again.stop()
 
@@ -370,7 +371,7 @@ def test_stop_goes_on_to_the_next_step(directory: Path, monkeypatch: pytest.Monk
     said: list[str] = []
     server = LocalPostgres(directory, options=NO_SYNC, say=said.append)
     server.start()
-    process = postmaster(directory)
+    process = server_of(directory)
     process.send_signal(signal.SIGSTOP)
     server.stop()
     assert not process.is_running()

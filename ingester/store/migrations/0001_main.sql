@@ -262,20 +262,31 @@ CREATE INDEX dead_letters_created ON dead_letters (tenant_id, created_at);
 
 -- Write the deliveries of several mails of one tenant: claims, raw bytes, threads, messages, parts, receipts, refusals.
 --
--- p_mails is an array of mails in the shape that store/messages.py builds, p_raws their bytes. Writing the same mails
--- twice (a COMMIT whose answer was lost) finds its own claims and changes nothing: that is how an unknown commit is
--- settled. Each statement takes a fresh snapshot (READ COMMITTED), which the conflict clauses rely on.
-CREATE FUNCTION store_mails(p_tenant uuid, p_mails jsonb, p_raws bytea[])
+-- p_mails is an array of mails in the shape that store/messages.py builds, p_raws their bytes; p_claim_* and p_mention_*
+-- are the claims and the own and cited ids of all deliveries, in the order of the batch. What other transactions may want
+-- too is taken for the whole batch at once and in key order, against deadlocks: claims, then threads, then thread_ids.
+--
+-- Writing the same mails twice (a COMMIT whose answer was lost) finds its own claims and changes nothing: that is how an
+-- unknown commit is settled. Each statement takes a fresh snapshot (READ COMMITTED), which the conflict clauses rely on.
+CREATE FUNCTION store_mails(p_tenant uuid, p_mails jsonb, p_raws bytea[],
+                            p_claim_messages uuid[], p_claim_keys bytea[], p_claim_since timestamptz[],
+                            p_claim_until timestamptz[],
+                            p_mention_messages uuid[], p_mention_mailboxes uuid[], p_mention_hashes bytea[],
+                            p_mention_threads uuid[])
 RETURNS TABLE (mail integer, mailbox uuid, message uuid, duplicate boolean, matched boolean)
 LANGUAGE plpgsql AS $$
 DECLARE
     m record;
     d record;
+    v_new uuid[];
+    v_fresh bytea[];
     v_raw_stored boolean;
     v_message uuid;
     v_dead uuid;
     v_matched boolean;
 BEGIN
+    v_new := take_claims(p_tenant, p_claim_messages, p_claim_keys, p_claim_since, p_claim_until);
+    v_fresh := take_threads(p_tenant, v_new, p_mention_messages, p_mention_mailboxes, p_mention_hashes, p_mention_threads);
     FOR m IN
         SELECT x.ordinality::integer - 1 AS n, y.*
         FROM jsonb_array_elements(p_mails) WITH ORDINALITY AS x(doc, ordinality),
@@ -285,19 +296,16 @@ BEGIN
         v_raw_stored := m.raw IS NULL;
         FOR d IN
             SELECT * FROM jsonb_to_recordset(m.deliveries) AS y(
-                message_id uuid, mailbox_id uuid, thread_id uuid, receipt_id uuid, claims bytea[],
-                expires_at timestamptz, envelope_to text[], own jsonb)
+                message_id uuid, mailbox_id uuid, thread_id uuid, receipt_id uuid, envelope_to text[], own jsonb)
         LOOP
-            SELECT c.message_id, c.dead_letter_id INTO v_message, v_dead
-            FROM take_claims(p_tenant, d.claims, d.message_id, (m.receipt->>'received_at')::timestamptz, d.expires_at) c;
-
-            IF v_message IS NULL AND v_dead IS NULL THEN
+            v_dead := NULL;
+            IF d.message_id = ANY (v_new) THEN
                 IF NOT v_raw_stored THEN
                     INSERT INTO raws (tenant_id, id, sha256, size, data)
                     VALUES (p_tenant, m.raw_id, m.raw_sha256, m.raw_size, p_raws[m.raw + 1]);
                     v_raw_stored := true;
                 END IF;
-                v_matched := store_message(p_tenant, d.mailbox_id, d.message_id, d.thread_id, m.message || d.own);
+                v_matched := store_message(p_tenant, d.mailbox_id, d.message_id, d.thread_id, m.message || d.own, v_fresh);
                 INSERT INTO parts (tenant_id, message_id, ordinal, parent_ordinal, path, role, content_type, charset,
                                    filename, original_filename, content_id, encoding, "offset", length, decoded_size,
                                    sha256, flags, data)
@@ -308,7 +316,8 @@ BEGIN
                 v_message := d.message_id;
                 duplicate := false;
             ELSE
-                v_matched := NULL;
+                SELECT h.message_id, h.dead_letter_id INTO v_message, v_dead
+                FROM holder_of_claims(p_tenant, d.message_id, p_claim_messages, p_claim_keys) AS h;
                 SELECT x.reply_match_status = 'matched' INTO v_matched
                 FROM messages x WHERE x.tenant_id = p_tenant AND x.id = v_message;
                 duplicate := v_message IS DISTINCT FROM d.message_id;
@@ -329,54 +338,112 @@ BEGIN
             matched := coalesce(v_matched, false);
             RETURN NEXT;
         END LOOP;
-        INSERT INTO refusals (tenant_id, id, door, reason, client_prefix, minute, count, samples, arrival_id, envelope, detail)
+        INSERT INTO refusals (tenant_id, id, door, reason, client_prefix, minute, count, samples, arrival_id, envelope,
+                              detail)
         SELECT p_tenant, r.id, r.door, r.reason, r.client_prefix, r.minute, 1, '[]', r.arrival_id, r.envelope, r.detail
         FROM jsonb_populate_recordset(NULL::refusals, m.refusals) AS r
         ON CONFLICT (tenant_id, id) DO NOTHING;
     END LOOP;
 END $$;
 
--- Take all the claims of one delivery, or say who holds one of them. Both columns NULL: they are ours, and new.
-CREATE FUNCTION take_claims(p_tenant uuid, p_keys bytea[], p_message uuid, p_now timestamptz, p_expires timestamptz,
-                            OUT message_id uuid, OUT dead_letter_id uuid)
+-- Take the claims of a batch. Returns the messages that are new: every claim of theirs was free, or over its time.
+CREATE FUNCTION take_claims(p_tenant uuid, p_messages uuid[], p_keys bytea[], p_since timestamptz[], p_until timestamptz[])
+RETURNS uuid[] LANGUAGE sql AS $$
+    WITH wanted AS (
+        SELECT * FROM unnest(p_messages, p_keys, p_since, p_until) WITH ORDINALITY AS w(message_id, key, since, until, n)
+    ), first AS (
+        SELECT DISTINCT ON (key) * FROM wanted ORDER BY key, n
+    ), taken AS (
+        INSERT INTO claims AS x (tenant_id, key, message_id, created_at, expires_at)
+        SELECT p_tenant, key, message_id, since, until FROM first ORDER BY key
+        ON CONFLICT (tenant_id, key) DO UPDATE
+        SET message_id = excluded.message_id, dead_letter_id = NULL,
+            created_at = excluded.created_at, expires_at = excluded.expires_at
+        WHERE x.expires_at <= excluded.created_at
+        RETURNING key, message_id
+    )
+    SELECT coalesce(array_agg(new.message_id), '{}') FROM (
+        SELECT w.message_id FROM wanted w LEFT JOIN taken t USING (key)
+        GROUP BY w.message_id HAVING bool_and(t.message_id IS NOT DISTINCT FROM w.message_id)
+    ) new
+$$;
+
+-- Who holds the claims of a delivery that is not new: another message, a dead letter, or it itself (written before).
+-- Claims that the delivery took a moment ago belong to the holder as well.
+CREATE FUNCTION holder_of_claims(p_tenant uuid, p_message uuid, p_messages uuid[], p_keys bytea[],
+                                 OUT message_id uuid, OUT dead_letter_id uuid)
 LANGUAGE plpgsql AS $$
 DECLARE
-    k bytea;
-    c record;
+    v_keys bytea[] := ARRAY(SELECT u.key FROM unnest(p_messages, p_keys) AS u(message_id, key) WHERE u.message_id = p_message);
 BEGIN
-    FOREACH k IN ARRAY p_keys LOOP
-        INSERT INTO claims AS x (tenant_id, key, message_id, dead_letter_id, created_at, expires_at)
-        VALUES (p_tenant, k, coalesce(take_claims.message_id, CASE WHEN take_claims.dead_letter_id IS NULL THEN p_message END),
-                take_claims.dead_letter_id, p_now, p_expires)
-        ON CONFLICT (tenant_id, key) DO UPDATE
-        SET message_id = excluded.message_id, dead_letter_id = excluded.dead_letter_id,
-            created_at = excluded.created_at, expires_at = excluded.expires_at
-        WHERE x.expires_at <= p_now;
-        IF NOT FOUND AND take_claims.message_id IS NULL AND take_claims.dead_letter_id IS NULL THEN
-            SELECT x.message_id, x.dead_letter_id INTO c FROM claims x WHERE x.tenant_id = p_tenant AND x.key = k;
-            take_claims.message_id := c.message_id;
-            take_claims.dead_letter_id := c.dead_letter_id;
-            -- A key that we took a moment ago belongs to the holder as well.
-            UPDATE claims x SET message_id = c.message_id, dead_letter_id = c.dead_letter_id
-            WHERE x.tenant_id = p_tenant AND x.key = ANY (p_keys) AND x.message_id = p_message
-              AND c.message_id IS DISTINCT FROM p_message;
-        END IF;
-    END LOOP;
+    SELECT c.message_id, c.dead_letter_id INTO holder_of_claims.message_id, holder_of_claims.dead_letter_id
+    FROM claims c
+    WHERE c.tenant_id = p_tenant AND c.key = ANY (v_keys) AND c.message_id IS DISTINCT FROM p_message
+    ORDER BY c.created_at, c.key LIMIT 1;
+    IF NOT FOUND THEN
+        holder_of_claims.message_id := p_message;
+        RETURN;
+    END IF;
+    UPDATE claims c SET message_id = holder_of_claims.message_id, dead_letter_id = holder_of_claims.dead_letter_id
+    WHERE c.tenant_id = p_tenant AND c.key = ANY (v_keys) AND c.message_id = p_message;
+END $$;
+
+-- Take the conversations of the new messages of a batch: the threads that their own and cited ids name, in id order, and
+-- the ids that nobody has mentioned yet, in hash order. The row of a thread is the lock on all that belongs to it, its
+-- thread_ids included. Whoever mentions a new id in another transaction waits at that id; what has committed meanwhile
+-- may name further threads, which are taken last.
+--
+-- Returns the ids (mailbox and hash) that nobody has mentioned before and that one message of the batch alone mentions.
+CREATE FUNCTION take_threads(p_tenant uuid, p_new uuid[], p_messages uuid[], p_mailboxes uuid[], p_hashes bytea[],
+                             p_threads uuid[])
+RETURNS bytea[] LANGUAGE plpgsql AS $$
+DECLARE
+    v_fresh bytea[];
+BEGIN
+    PERFORM lock_threads(p_tenant, p_mailboxes, p_hashes);
+    WITH mentioned AS (
+        SELECT w.mailbox_id, w.hash, (array_agg(w.thread_id ORDER BY w.n))[1] AS thread_id, count(*) AS times
+        FROM unnest(p_messages, p_mailboxes, p_hashes, p_threads) WITH ORDINALITY
+             AS w(message_id, mailbox_id, hash, thread_id, n)
+        WHERE w.message_id = ANY (p_new)
+        GROUP BY w.mailbox_id, w.hash
+    ), added AS (
+        INSERT INTO thread_ids (tenant_id, mailbox_id, id_hash, thread_id)
+        SELECT p_tenant, mailbox_id, hash, thread_id FROM mentioned ORDER BY mailbox_id, hash
+        ON CONFLICT DO NOTHING
+        RETURNING mailbox_id, id_hash
+    )
+    SELECT array_agg(uuid_send(a.mailbox_id) || a.id_hash) INTO v_fresh
+    FROM added a JOIN mentioned x ON x.mailbox_id = a.mailbox_id AND x.hash = a.id_hash
+    WHERE x.times = 1;
+    PERFORM lock_threads(p_tenant, p_mailboxes, p_hashes);
+    RETURN coalesce(v_fresh, '{}');
+END $$;
+
+CREATE FUNCTION lock_threads(p_tenant uuid, p_mailboxes uuid[], p_hashes bytea[])
+RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM threads h
+    WHERE h.tenant_id = p_tenant AND h.id IN (
+        SELECT t.thread_id
+        FROM unnest(p_mailboxes, p_hashes) AS u(mailbox_id, hash)
+        JOIN thread_ids t ON t.tenant_id = p_tenant AND t.mailbox_id = u.mailbox_id AND t.id_hash = u.hash)
+    ORDER BY h.id FOR UPDATE;
 END $$;
 
 -- Put one message into its conversation and insert it. Returns whether it was matched.
 --
 -- p_doc holds the message's columns and `cites`: [{hash, method}] in order of preference, empty where the attaching rule
 -- forbids it. `reply_to_email_id` is set where the answered message was found before, `thread_id` is then its thread. The
--- write looks again, because the answered message may stand in the same batch or have been committed since.
-CREATE FUNCTION store_message(p_tenant uuid, p_mailbox uuid, p_message uuid, p_thread uuid, p_doc jsonb)
+-- write looks again, because the answered message may stand in the same batch or have been committed since. Its ids
+-- and their threads were taken by take_threads; p_fresh names the ids that were not known before.
+CREATE FUNCTION store_message(p_tenant uuid, p_mailbox uuid, p_message uuid, p_thread uuid, p_doc jsonb, p_fresh bytea[])
 RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     r messages;
     v_hint uuid;
     v_thread uuid;
     v_held uuid;
-    v_fresh boolean;
     v_cite record;
 BEGIN
     r := jsonb_populate_record(NULL::messages, p_doc);
@@ -384,17 +451,6 @@ BEGIN
     r.mailbox_id := p_mailbox;
     r.id := p_message;
     v_hint := coalesce(r.thread_id, p_thread);
-
-    -- Own and cited ids, in hash order against deadlocks. Whoever comes second waits here for the first to commit.
-    WITH added AS (
-        INSERT INTO thread_ids (tenant_id, mailbox_id, id_hash, thread_id)
-        SELECT p_tenant, p_mailbox, h, v_hint
-        FROM (SELECT r.rfc_id_hash AS h UNION SELECT unnest(r.cited_hashes)) ids
-        ORDER BY h
-        ON CONFLICT DO NOTHING
-        RETURNING id_hash
-    )
-    SELECT r.rfc_id_hash IN (SELECT id_hash FROM added) INTO v_fresh;
 
     IF r.reply_to_email_id IS NULL THEN
         FOR v_cite IN SELECT * FROM jsonb_to_recordset(p_doc->'cites') AS c(hash bytea, method text) LOOP
@@ -439,7 +495,7 @@ BEGIN
     r.reply_match_status := CASE WHEN r.reply_to_email_id IS NULL THEN 'unmatched' ELSE 'matched' END;
     INSERT INTO messages SELECT r.*;
 
-    IF NOT v_fresh THEN
+    IF uuid_send(p_mailbox) || r.rfc_id_hash <> ALL (p_fresh) THEN
         SELECT t.thread_id INTO v_held FROM thread_ids t
         WHERE t.tenant_id = p_tenant AND t.mailbox_id = p_mailbox AND t.id_hash = r.rfc_id_hash;
         PERFORM adopt_orphans(p_tenant, p_mailbox, v_held, v_thread, p_message, r.rfc_id_hash);
