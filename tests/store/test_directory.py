@@ -133,9 +133,12 @@ async def test_a_no_is_never_cached_and_a_yes_ends_with_the_notification(town: T
         async with asyncio.timeout(10):
             while directory.known(address) is None:  # it is cached once the notifications are followed
                 await directory.resolve(address, now())
+            forgotten = asyncio.Event()
+            forget = directory._forget
+            directory._forget = lambda: (forget(), forgotten.set())  # type: ignore[method-assign, assignment]
             await town.fetch("DELETE FROM routes WHERE local_part = 'new'")
-            while directory.known(address) is not None:
-                await asyncio.sleep(0)
+            await forgotten.wait()
+        assert directory.known(address) is None
         assert isinstance((await directory.resolve(address, now()))[1], Refusal)
     finally:
         await directory.stop()
