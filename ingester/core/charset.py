@@ -14,6 +14,8 @@ SAMPLE = 2048
 """Bytes of foreign text the detector sees: enough to tell, at a cost of some milliseconds."""
 MAX_DETECTIONS = 4
 """Detections for one mail; beyond, the last rung of the ladder decides."""
+MAX_TEXT = 1 << 20
+"""Characters read for the text columns of one mail; its parts keep everything. A commit holds several copies of them."""
 _STEP = 256 << 10
 """Bytes decoded at a time: the multi-byte codecs hold the GIL for 10 ns a byte."""
 _TOLERATED = 100
@@ -58,6 +60,8 @@ class Ladder:
 
     flags: set[str] = field(default_factory=set)
     detections: int = 0
+    room: int = MAX_TEXT
+    """Characters that may still be read; the flag `body_text_cut` tells that there were more."""
 
     def read(self, pieces: Callable[[], Pieces], label: str | None) -> str:
         """The text of a body that `pieces` brings, again for each try: clean, and with LF for line ends.
@@ -65,6 +69,14 @@ class Ladder:
         Declared charset, utf-8, detector, cp1252 with replacement: the first rung that holds gives the text. A charset
         that was declared is still believed when one character in a hundred is wrong.
         """
+        text = self._climb(pieces, label)
+        if len(text) > self.room:
+            self.flags.add("body_text_cut")
+            text = text[: self.room]
+        self.room -= len(text)
+        return text
+
+    def _climb(self, pieces: Callable[[], Pieces], label: str | None) -> str:
         codec = codec_of(label)
         first = () if codec is not None and codec.startswith(_WIDE) else ("ascii",)
         for name in dict.fromkeys((*first, *((codec,) if codec else ()), "utf_8")):
@@ -81,16 +93,20 @@ class Ladder:
         return "".join(self._try(pieces(), "cp1252", "replace") or []) if steps is None else "".join(steps)
 
     def _try(self, pieces: Pieces, codec: str, errors: str) -> list[str] | None:
-        """The text in steps, or None when the bytes are not of this charset."""
+        """The text in steps, or None when the bytes are not of this charset. It stops where there is no more room."""
         decoder = codecs.getincrementaldecoder(codec)(errors)
         out: list[str] = []
         carry = ""
+        read = 0
         try:
             for piece in pieces:
                 for at in range(0, len(piece), _STEP):
                     text = carry + decoder.decode(piece[at : at + _STEP])
                     carry = "\r" if text.endswith("\r") else ""
                     out.append(clean(text.removesuffix("\r").replace("\r\n", "\n"), self.flags))
+                    read += len(out[-1])
+                    if read > self.room:
+                        return out
             out.append(clean(carry + decoder.decode(b"", final=True), self.flags))
         except UnicodeError:
             return None

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from uuid import UUID
 
@@ -40,6 +41,7 @@ class Client:
         return client_prefix(self.ip)
 
 
+@lru_cache(maxsize=1024)  # asked for each recipient that is refused
 def client_prefix(ip: str) -> str:
     """The /32 or /64 of an address; "unknown" for what is not an address (a unix socket)."""
     try:

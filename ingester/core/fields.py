@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from ingester.core.content import find
+
 Field = tuple[str, bytes]
 """Name in lower case, value as it stands between the colon and the line end, folding included."""
 
@@ -74,8 +76,8 @@ def read_header(raw: bytes, start: int, stop: int, *, max_bytes: int, max_fields
 
 def _find_empty_line(raw: bytes, start: int, stop: int) -> tuple[int, int]:
     """Where the first empty line after another line begins and ends, or (-1, -1). CRLF and LF alike."""
-    crlf = raw.find(b"\n\r\n", start, stop)
-    lf = raw.find(b"\n\n", start, stop if crlf < 0 else crlf + 2)
+    crlf = find(raw, b"\n\r\n", start, stop)
+    lf = find(raw, b"\n\n", start, stop if crlf < 0 else crlf + 2)
     if lf >= 0:
         return lf + 1, lf + 2
     return (crlf + 1, crlf + 3) if crlf >= 0 else (-1, -1)

@@ -120,7 +120,7 @@ def strip_tags(html: str) -> str:
         stop = stop if stop > pos else pos + _STEP
         out.append(_strip_step(data[pos:stop]))
         pos = stop
-    text = _LINES.sub(b"\n", b"".join(out)).decode("utf-8", "replace")
+    text = b"".join(out).decode("utf-8", "replace")
     for entity, char in _ENTITIES:
         text = text.replace(entity, char)
     return (unescape(text) if text.count("&") <= _MAX_ENTITIES else text.replace("&amp;", "&")).strip()
@@ -129,7 +129,7 @@ def strip_tags(html: str) -> str:
 def _strip_step(data: bytes) -> bytes:
     data = _BLANKS.sub(b" ", data)
     data = _BREAK.sub(b"\v", data)  # a vertical tab stands for a line end that the blanks' pass must not take
-    return _TAG.sub(b"", _CELL.sub(b"  ", data))
+    return _LINES.sub(b"\n", _TAG.sub(b"", _CELL.sub(b"  ", data)))
 
 
 def _without(pattern: re.Pattern[bytes], data: bytes, close: bytes) -> bytes:

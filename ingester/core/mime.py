@@ -136,19 +136,19 @@ class _Scanner:
         if frame.closed:
             self.flags.add("parts_after_close")
             frame.closed = False
-        if len(self.parts) >= self.bounds.max_parts or self.budget < 0:
-            return self._give_up("depth_limit" if self.budget < 0 else "parts_limit")
+        if len(self.parts) >= self.bounds.max_parts:
+            return self._give_up()
         frame.children += 1
         self._entity(f"{frame.path}.{frame.children}" if frame.path else str(frame.children), digest=frame.digest)
         return True
 
-    def _give_up(self, why: str) -> bool:
-        """The last leaf is taken back, to hold all the rest of the mail."""
-        self.flags.add(why)
+    def _give_up(self) -> bool:
+        """The last leaf that the bounds allow is taken back, to hold all the rest of the mail."""
+        self.flags.add("parts_limit")
         self.pos, tiles, nodes, path = self.last
         del self.parts[-1:], self.tiles[tiles:], self.nodes[nodes:]
         nothing = HeaderBlock(offset=self.pos, end=self.pos, fields=())
-        self._leaf(path, nothing, "application/octet-stream", EMPTY, len(self.raw), [why])
+        self._leaf(path, nothing, "application/octet-stream", EMPTY, len(self.raw), ["parts_limit"])
         return False
 
     def _stop(self) -> int:
@@ -261,13 +261,21 @@ class _Scanner:
         exact = False
         for index, frame in enumerate(self.frames):
             if frame.next < self.pos - 1 or (frame.next == NOWHERE and frame.seen < best):
-                self.budget -= frame.search(self.raw, self.pos, best)
+                self._search(frame, best)
             tie = frame.next == best < NOWHERE and not frame.closed and not (frame.loose and exact)
             if frame.next < best or tie:
                 best = frame.next
                 who = index
                 exact = not frame.loose
         return who, best
+
+    def _search(self, frame: Frame, limit: int) -> None:
+        """Find the frame's next boundary line. With the budget spent there is none: the open leaf takes the rest."""
+        if self.budget < 0:
+            self.flags.add("depth_limit")
+            frame.give_up()
+        else:
+            self.budget -= frame.search(self.raw, self.pos, limit)
 
 
 def _has_long_line(raw: bytes, limit: int) -> bool:

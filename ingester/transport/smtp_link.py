@@ -211,7 +211,7 @@ class Link(SMTP):
         except (OSError, ssl.SSLError):
             wire = None
         if wire is None or self._raw.is_closing():
-            # The raw connection belongs to the handshake now: nobody will tell us that it is lost.
+            # During a handshake the raw connection is the SSL protocol's: its loss is not told to us.
             self._wire = None
             raise ConnectionResetError
         self._wire = wire

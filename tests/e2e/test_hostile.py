@@ -9,7 +9,7 @@ import pytest
 from tests.daemon import Daemon, Town, serving, town
 from tests.e2e.caller import Caller, calling
 from tests.e2e.meter import MIB, Meter, Usage
-from tests.mta import letter
+from tests.mta import Letter, letter, send
 from tests.postgres import Cluster
 
 MEMORY = 64 * MIB
@@ -170,7 +170,8 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "encoded_words": lambda: b"Subject: " + b"=?utf-8?q?x?= " * (200_000 // 14) + b"\r\n\r\nbody\r\n",
     "parameters": lambda: b"Content-Type: text/plain" + b"".join(b"; a*%d*=x" % n for n in range(20_000)) + b"\r\n\r\nx\r\n",
     "deep_html": lambda: b"Content-Type: text/html\r\n\r\n" + b"<div>" * (4 * MIB // 5) + b"\r\n",
-    "html_24mb": lambda: b"Content-Type: text/html\r\n\r\n" + b"<p>line &amp; line</p>\r\n" * (24 * MIB // 23),
+    "html_24mb": lambda: b"Content-Type: text/html\r\n\r\n" + b"<p>line &amp; line</p>\r\n" * (24 * MIB // 25),
+    "emoji_24mb": lambda: b"Content-Type: text/plain; charset=utf-8\r\n\r\n" + (b"x" * 70 + b"\xf0\x9f\x98\x80\r\n") * (24 * MIB // 76),
     "text_24mb": lambda: b"\r\n" + b"line upon line, nothing but text, and more of it\r\n" * (24 * MIB // 50),
     "base64_24mb": lambda: b"Content-Type: a/b\r\nContent-Transfer-Encoding: base64\r\n\r\n" + (b"A" * 76 + b"\r\n") * 300_000,
     "broken_base64": lambda: b"Content-Type: a/b\r\nContent-Transfer-Encoding: base64\r\n\r\n" + b"A=\r\n" * (24 * MIB // 4),
@@ -189,3 +190,13 @@ def test_hostile_content(victim: Victim, name: str) -> None:
     assert answer.startswith("250 2.0.0 stored as "), answer
     victim.assert_unhurt(usage, admitted=len(content))
     assert victim.town.count("dead_letters") == 0
+
+
+def test_many_large_mails_at_once(victim: Victim) -> None:
+    """Ten of nearly the largest size: what each costs beside its bytes is not added up."""
+    content = HEAD + HOSTILE["base64_24mb"]()
+    mails = [Letter(message_id="", recipients=("support@acme.test",), content=content + b"%d\r\n" % n) for n in range(10)]
+    with victim.meter.measured() as usage:
+        mta = send(victim.daemon.port, mails, connections=10)
+    assert mta.count("2") == 10
+    victim.assert_unhurt(usage, admitted=10 * len(content), mails=10)

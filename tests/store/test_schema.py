@@ -18,8 +18,8 @@ CONTRACT = {
     "messages": "tenant_id id mailbox_id thread_id direction kind status rfc_message_id provider_message_id "
     "in_reply_to reference_ids from_address from_name to_addresses cc_addresses reply_to_addresses header_to "
     "delivery_role recipient_tag envelope_from subject body_text body_html reply_text reply_match_status "
-    "reply_match_method reply_to_email_id contact_id sender_verified sender_expected spf dkim dmarc arc quarantined flags decision raw_id "
-    "size sent_at received_at",
+    "reply_match_method reply_to_email_id contact_id sender_verified sender_expected spf dkim dmarc arc quarantined "
+    "flags decision raw_id size sent_at received_at",
     "parts": "tenant_id message_id ordinal parent_ordinal path role content_type charset filename original_filename "
     "content_id encoding offset length decoded_size sha256 flags data",
     "threads": "tenant_id id mailbox_id subject is_read message_count last_message_at",

@@ -347,6 +347,21 @@ async def test_hanging_up_behind_the_dot_does_not_stop_the_acceptance() -> None:
         assert len(house.pipeline.mails) == 1
 
 
+async def test_cancelling_the_dialog_does_not_stop_the_acceptance() -> None:
+    async with running() as house:
+        house.pipeline.gate = gate = asyncio.Event()
+        peer = await house.connect()
+        await hang_up_behind_the_dot(peer)
+        await house.pipeline.arrived.wait()
+        (dialog,) = house.dialogs
+        assert dialog.task is not None
+        dialog.task.cancel()
+        assert await peer.rest() == b""
+        gate.set()
+        await house.pipeline.done.wait()
+        assert len(house.pipeline.mails) == 1
+
+
 async def test_half_closing_behind_the_dot_still_gets_the_reply() -> None:
     async with running() as house:
         house.pipeline.gate = gate = asyncio.Event()

@@ -338,8 +338,13 @@ async def test_lingering_ends_when_nothing_more_comes() -> None:
         await peer.reply()
         await peer.send(b"GET / HTTP/1.1\r\n")
         assert (await peer.reply()).startswith("502")
-        await house.until(lambda: next(iter(house.dialogs)).phase is Phase.LEAVING)
-        await house.pass_time(3)
+        (dialog,) = house.dialogs
+        await house.until(lambda: dialog.phase is Phase.LEAVING)
+        await peer.send(b"Host: x\r\n")
+        await house.until(lambda: dialog._lingered == 9)
+        await house.pass_time(1)
+        assert dialog.phase is Phase.LEAVING
+        await house.pass_time(2)
         await house.until(lambda: not house.dialogs)
 
 

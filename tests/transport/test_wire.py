@@ -106,6 +106,18 @@ def test_a_diversion_gets_what_waits_and_gives_back_the_rest() -> None:
     assert lines(made) == [b"QUIT"]
 
 
+async def test_a_fast_peer_gives_way_to_others_between_big_chunks() -> None:
+    made, tap = Inbox(asyncio.get_running_loop()), Tap()
+    made.attach(tap)
+    made.divert(lambda _: None)
+    states = []
+    for size in (1000, 256_000):
+        made.feed(b"x" * size)
+        states.append(tap.paused)
+    await asyncio.sleep(0)
+    assert [*states, tap.paused] == [False, True, False]
+
+
 async def test_more_waits_for_bytes_a_wake_or_the_end() -> None:
     made = Inbox(asyncio.get_running_loop())
     acts: list[tuple[Callable[[], None], bool]] = [
