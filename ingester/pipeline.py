@@ -34,7 +34,7 @@ from ingester.store.directory import Directory
 from ingester.store.messages import Written, find, write
 from ingester.store.refusals import Refusals
 
-BESIDE_THE_LOOP = 128 << 10
+BESIDE_THE_LOOP = 64 << 10
 """Mails above this many bytes are scanned in a thread, so that the loop is not held (law 9)."""
 BATCH_BYTES = 16 << 20
 """Bytes of raw mail that share a commit at most."""
@@ -97,6 +97,7 @@ class Pipeline:
             max_header_fields=mime.max_header_fields,
             max_parts=mime.max_parts,
             max_depth=mime.max_depth,
+            max_address_tokens=mime.max_address_tokens,
         )
         self._batcher: Batcher[Case, Outcome] = Batcher(
             self._settle,

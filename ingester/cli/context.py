@@ -165,5 +165,3 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, emp
         console().print(table)
     else:
         click.echo(empty)
-
-

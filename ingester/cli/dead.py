@@ -61,8 +61,16 @@ def list_(context: click.Context, *, tenant: str | None, state: str, limit: int,
     print_table(
         ("id", "created", "state", "reason", "detail", "from", "to", "bytes", "attempts"),
         [
-            (one.id, f"{one.created_at:%Y-%m-%d %H:%M:%S}", one.state, one.reason, one.detail, *_ends(one), one.size,
-             one.attempts)
+            (
+                one.id,
+                f"{one.created_at:%Y-%m-%d %H:%M:%S}",
+                one.state,
+                one.reason,
+                one.detail,
+                *_ends(one),
+                one.size,
+                one.attempts,
+            )
             for one in found
         ],
         empty="There are no dead letters.",
@@ -73,9 +81,7 @@ def _ends(letter: "Buried") -> tuple[str, str]:
     return f"<{letter.envelope['envelope_from']}>", ", ".join(letter.envelope["recipients"])
 
 
-async def _letters(
-    connection: "Connection", tenant: str | None, state: str | None, limit: int
-) -> "Sequence[Buried]":
+async def _letters(connection: "Connection", tenant: str | None, state: str | None, limit: int) -> "Sequence[Buried]":
     from ingester.store.dead import letters
 
     tenant_id = None if tenant is None else (await tenant_named(connection, tenant)).id

@@ -58,7 +58,7 @@ def parse_path(text: str) -> Address | None:
     local, domain = _split(text)
     if local is None or not local or len(local.encode("utf-8", "surrogateescape")) > LOCAL_LIMIT:
         return None
-    if any(ord(c) < 32 or ord(c) == 127 or "\ud800" <= c <= "\udfff" for c in local):
+    if not local.isprintable() and any(ord(c) < 32 or ord(c) == 127 or "\ud800" <= c <= "\udfff" for c in local):
         return None
     name = normalise_domain(domain)
     return None if name is None else Address(local=local, domain=name)
@@ -87,7 +87,7 @@ def _split(text: str) -> tuple[str | None, str]:
 
 def _is_dot_atom(local: str) -> bool:
     """Dots are taken leniently (Japanese carriers used `a..b@` for years); everything else is RFC 5321 plus 6531."""
-    return bool(local) and all(c in _ATEXT or ord(c) > 127 for c in local)
+    return bool(local) and (_ATEXT.issuperset(local) or all(c in _ATEXT or ord(c) > 127 for c in local))
 
 
 def _quote(local: str) -> str:

@@ -15,7 +15,7 @@ SAMPLE = 2048
 MAX_DETECTIONS = 4
 """Detections for one mail; beyond, the last rung of the ladder decides."""
 MAX_TEXT = 1 << 20
-"""Characters read for the text columns of one mail; its parts keep everything. A commit holds several copies of them."""
+"""Characters read for the text columns of one mail; its parts keep all. A commit holds several copies of them."""
 _STEP = 256 << 10
 """Bytes decoded at a time: the multi-byte codecs hold the GIL for 10 ns a byte."""
 _TOLERATED = 100

@@ -71,7 +71,7 @@ def digest(raw: bytes, bounds: Bounds) -> Message:
     if not tiles_balance(structure, raw):
         flags.add("unbalanced")
     body = read_body(raw, structure, flags)
-    header = _Header(structure.header, _declared_charset(structure), flags)
+    header = _Header(structure.header, _declared_charset(structure), flags, bounds.max_address_tokens)
     sender = header.addresses("from")
     first = next((one for one in sender if one.address), None)
     if len(structure.header.all("from")) > 1 or len(sender) > 1:
@@ -106,6 +106,7 @@ class _Header:
     block: HeaderBlock
     charset: str | None
     flags: set[str]
+    max_tokens: int
 
     def text(self, name: str, limit: int) -> str | None:
         value = self.block.first(name)
@@ -122,7 +123,7 @@ class _Header:
             if len(out) >= MAX_ADDRESSES:
                 self.flags.add("addresses_cut")
                 break
-            found, cut = parse_addresses(line_text(value, self.charset))
+            found, cut = parse_addresses(line_text(value, self.charset), max_tokens=self.max_tokens)
             if cut or len(out) + len(found) > MAX_ADDRESSES:
                 self.flags.add("addresses_cut")
             out += found

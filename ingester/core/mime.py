@@ -30,6 +30,7 @@ class Bounds:
     max_header_fields: int = 1000
     max_parts: int = 1000
     max_depth: int = 50
+    max_address_tokens: int = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

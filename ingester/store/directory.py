@@ -23,7 +23,7 @@ CACHE_LIMIT = 100_000
 """Routes kept; beyond it the cache starts anew."""
 RECONNECT_SECONDS = 2.0
 LOOKUP_SECONDS = 5.0
-"""How long one try may take, with a server that hangs: well within what a sender waits at RCPT (RFC 5321, 4.5.3.2.3)."""
+"""How long one try may take when the server hangs: well within a sender's patience (RFC 5321, 4.5.3.2.3)."""
 WATCH_SECONDS = 30.0
 """How often the notification connection is tried: a silently dead one leaves the cache stale no longer."""
 

@@ -37,8 +37,8 @@ class DataReader:
     """Reads the content of one mail from chunks of any size.
 
     `verdict` is None until the end is found; then `rest` holds what came behind it. `max_bytes` bounds the content
-    (octets after unstuffing), `max_line` is where a line earns the flag `long_line`. With `normalise` a bare LF becomes
-    CRLF, without it `bare_lf` is set and the content dropped. Beyond a bound the content is dropped and read on.
+    (octets after unstuffing), `max_line` is where a line earns the flag `long_line`. With `normalise` a bare LF is read
+    as CRLF, without it `bare_lf` is set and the content dropped. Beyond a bound the content is dropped and read on.
     """
 
     __slots__ = (
@@ -150,14 +150,17 @@ class DataReader:
             self._keep(data[:cut], dotted=dotted)
 
     def _keep(self, wire: bytes, *, dotted: bool) -> None:
-        """Add whole pieces: never cut inside a CRLF or behind the CRLF of a stuffed dot."""
+        """Add whole pieces: never cut inside a CRLF or between a line end and a dot."""
         if self.dropped:
             self.size += len(wire)
             self.oversized |= self.size > self._max_bytes
             return
-        piece = wire.replace(b"\r\n.", b"\r\n") if dotted else wire
+        piece = wire
         if "bare_lf" in self.flags:
+            # As if the client had sent CRLF, stuffed dots included: who ends lines with LF stuffs behind LF.
             piece = piece.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+        if dotted:
+            piece = piece.replace(b"\r\n.", b"\r\n")
         if not self._started:
             self._started = True
             piece = piece[2:]

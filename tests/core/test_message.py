@@ -137,3 +137,11 @@ def test_a_read_receipt_names_the_message_too() -> None:
 def test_an_embedded_message_is_not_read_elsewhere() -> None:
     raw = REPORT.replace(b"multipart/report", b"multipart/mixed")
     assert read(raw % (b"message/rfc822", b"", b"Message-ID: <ours@demo.test>\r\n\r\n")).report_message_ids == ()
+
+
+def test_the_bound_on_address_tokens_is_a_setting() -> None:
+    raw = b"To: " + b", ".join(b"u%d@x.test" % n for n in range(100)) + b"\r\n\r\n"
+    assert len(digest(raw, Bounds()).to_addresses) == 100
+    few = digest(raw, Bounds(max_address_tokens=20))
+    assert len(few.to_addresses) < 30
+    assert "addresses_cut" in few.flags

@@ -45,14 +45,21 @@ class Victim:
         self.serve_on()
 
 
-@pytest.fixture
-def victim(database_url: str) -> Iterator[Victim]:
-    """A daemon of its own for each test: what one leaves behind must not hide the next one's excess."""
-    with serving(database_url) as daemon:
-        victim = Victim(daemon, Meter(daemon.process.pid), 0, town(database_url))
+@pytest.fixture(scope="module")
+def veteran(postgres: Cluster) -> Iterator[Victim]:
+    """One daemon for all: whatever the earlier attacks have left behind counts against the bound of the later ones."""
+    with postgres.clone() as url, serving(url) as daemon:
+        victim = Victim(daemon, Meter(daemon.process.pid), 0, town(url))
         victim.serve_on()
         victim.idle = victim.meter.resident()
         yield victim
+
+
+@pytest.fixture
+def victim(veteran: Victim) -> Iterator[Victim]:
+    """The same, which must have outlived the test."""
+    yield veteran
+    assert veteran.daemon.process.poll() is None
 
 
 def deliver(victim: Victim, wire: bytes) -> tuple[str, Usage]:
@@ -94,7 +101,7 @@ def test_endless_content_line(victim: Victim) -> None:
             assert caller.answer().startswith("552 5.3.4 ")
         assert caller.ask("NOOP").startswith("250")
     victim.assert_unhurt(usage, admitted=25 * MIB)
-    assert victim.town.count("messages") == 2
+    assert not victim.town.ask("SELECT FROM messages WHERE size > $1", 25 * MIB)
 
 
 @pytest.mark.parametrize("line", [b"x", b"\0", b"\r", b"\n", b"."], ids=["x", "nul", "cr", "lf", "dot"])
@@ -127,8 +134,8 @@ def test_a_hundred_thousand_recipients(victim: Victim) -> None:
             assert caller.answer().startswith("250")
     assert codes == {"250 2.1.5": 1000, "452 4.5.3": 99_000}
     victim.assert_unhurt(usage)
-    (row,) = victim.town.ask("SELECT cardinality(envelope_to) AS count FROM receipts ORDER BY received_at DESC OFFSET 1")
-    assert row["count"] == 1000
+    (row,) = victim.town.ask("SELECT max(cardinality(envelope_to)) AS recipients FROM receipts")
+    assert row["recipients"] == 1000
 
 
 def test_a_hundred_thousand_guesses(victim: Victim) -> None:
@@ -199,4 +206,5 @@ def test_many_large_mails_at_once(victim: Victim) -> None:
     with victim.meter.measured() as usage:
         mta = send(victim.daemon.port, mails, connections=10)
     assert mta.count("2") == 10
-    victim.assert_unhurt(usage, admitted=10 * len(content), mails=10)
+    # asyncpg holds two more copies of what a commit sends, and four commits at most are under way.
+    victim.assert_unhurt(usage, admitted=(10 + 4 * 2) * len(content), mails=10)

@@ -135,7 +135,12 @@ async def test_a_no_is_never_cached_and_a_yes_ends_with_the_notification(town: T
                 await directory.resolve(address, now())
             forgotten = asyncio.Event()
             forget = directory._forget
-            directory._forget = lambda: (forget(), forgotten.set())  # type: ignore[method-assign, assignment]
+
+            def tell() -> None:
+                forget()
+                forgotten.set()
+
+            directory._forget = tell  # type: ignore[method-assign]
             await town.fetch("DELETE FROM routes WHERE local_part = 'new'")
             await forgotten.wait()
         assert directory.known(address) is None

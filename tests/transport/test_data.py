@@ -53,7 +53,7 @@ def read_slowly(wire: bytes) -> Reading:
 def unstuff(text: bytes) -> bytes:
     out = bytearray()
     for at, octet in enumerate(text):
-        if octet == ord(".") and text[at - 2 : at] == b"\r\n":
+        if octet == ord(".") and text[at - 1 : at] == b"\n":
             continue
         if octet == ord("\n") and text[at - 1 : at] != b"\r":
             out += b"\r"
@@ -151,6 +151,11 @@ def test_a_refusal_does_not_wait_for_a_true_end(name: str, variant: bytes) -> No
 )
 def test_what_no_server_misreads_is_taken(wire: bytes) -> None:
     assert read(wire, [10_000]).verdict is Verdict.COMPLETE
+
+
+def test_dots_stuffed_behind_bare_lf_are_unstuffed() -> None:
+    """As Python's smtplib sends octets with bare LF."""
+    assert read(b"a\n..b\n..\nc\r\n..d\r\n.\r\n", [10_000]).content == b"a\r\n.b\r\n.\r\nc\r\n.d\r\n"
 
 
 def test_beyond_the_size_limit_nothing_is_kept_and_the_end_is_still_found() -> None:
