@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,7 +146,12 @@ def command(database_url: str, *arguments: object, status: int = 0) -> str:
 
 @contextmanager
 def serving(
-    database_url: str, *, port: int | None = None, settings: Mapping[str, str] | None = None, wait: bool = True
+    database_url: str,
+    *,
+    port: int | None = None,
+    settings: Mapping[str, str] | None = None,
+    arguments: Sequence[str] = (),
+    wait: bool = True,
 ) -> Iterator[Daemon]:
     """Start the daemon on 127.0.0.1 and [::1] and end it at the latest with the test."""
     port = port or free_port()
@@ -157,7 +162,7 @@ def serving(
         "INGESTER_SMTP__LISTEN": f"127.0.0.1:{port},[::1]:{port}",
         **(settings or {}),
     }
-    process = Popen([sys.executable, "-m", "ingester", "serve"], cwd=ROOT, env=environment, stderr=PIPE)
+    process = Popen([sys.executable, "-m", "ingester", "serve", *arguments], cwd=ROOT, env=environment, stderr=PIPE)
     daemon = Daemon(process, port)
     reader = threading.Thread(target=daemon._read, daemon=True)
     reader.start()

@@ -17,6 +17,7 @@ from rich.markup import escape
 
 from ingester.cli.context import Fail, settings_of
 from ingester.cli.samples import Sample, samples
+from ingester.cli.serve import check_certificate
 from ingester.settings import Listen, Settings
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def dev(
 
     settings = _development(settings_of(context, env="development", smtp__listen=smtp, dev_dir=directory))
     configure(settings)
+    check_certificate(settings)
     postgres = None
     try:
         sockets = bind(settings.smtp.listen, reuse_port=False)

@@ -20,6 +20,7 @@ def serve(context: click.Context, *, do_migrate: bool) -> None:
 
     settings = settings_of(context)
     configure(settings)
+    check_certificate(settings)
     _ready(settings, do_migrate=do_migrate)
     try:
         if settings.workers > 1:
@@ -30,6 +31,21 @@ def serve(context: click.Context, *, do_migrate: bool) -> None:
     except OSError as error:
         raise Fail(f"Cannot listen: {error}. Change INGESTER_SMTP__LISTEN or free the port.") from error
     context.exit(status)
+
+
+def check_certificate(settings: Settings) -> None:
+    """Fail on a certificate that cannot be used: later, each worker would only die of it."""
+    import time
+
+    from ingester.transport.tls import Certificate, CertificateError
+
+    cert, key = settings.smtp.tls_cert, settings.smtp.tls_key
+    if cert is None or key is None:
+        return
+    try:
+        Certificate(cert=cert, key=key, clock=time.monotonic)
+    except CertificateError as error:
+        raise Fail(f"STARTTLS: {error}. Change INGESTER_SMTP__TLS_CERT and INGESTER_SMTP__TLS_KEY.") from error
 
 
 def _ready(settings: Settings, *, do_migrate: bool) -> None:

@@ -151,8 +151,7 @@ def test_the_trace_stands_in_front_and_comes_from_the_receipt(town: Cli, monkeyp
     assert fields["Return-Path"] == "<ada@customer.test>"
     received = " ".join(fields["Received"].split())
     assert received.startswith(
-        "from client.test ([192.0.2.1]) by mx.acme.test with ESMTPS "
-        f"id {outcome.arrival_id} for <support@acme.test>; "
+        f"from client.test ([192.0.2.1]) by mx.acme.test with ESMTPS id {outcome.arrival_id} for <support@acme.test>; "
     )
     assert received.endswith("+0000")
 
