@@ -7,6 +7,7 @@ harmless: it finds its own claims.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
@@ -156,13 +157,14 @@ async def write(connection: Connection, tenant_id: UUID, mails: Sequence[Mail]) 
     rows = await connection.fetch(
         """
         SELECT mail, mailbox, message, duplicate, matched
-        FROM store_mails($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        FROM store_mails($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
         """,
         tenant_id,
         documents,
         raws,
         *(_columns(claims, 4)),
         *(_columns(mentions, 4)),
+        sorted({_root(mail, delivery) for mail in mails for delivery in mail.deliveries}),
     )
     return [
         Written(
@@ -174,6 +176,13 @@ async def write(connection: Connection, tenant_id: UUID, mails: Sequence[Mail]) 
         )
         for row in rows
     ]
+
+
+def _root(mail: Mail, delivery: Delivery) -> int:
+    """A 64-bit key that the mails of one conversation in one mailbox share, as far as the oldest cited id tells."""
+    cites = delivery.attachment.cites
+    oldest = cites[-1].hash if cites else id_hash(mail.rfc_message_id)
+    return int.from_bytes(sha256(delivery.mailbox_id.bytes + oldest).digest()[:8], "big", signed=True)
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:

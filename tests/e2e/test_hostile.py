@@ -39,7 +39,6 @@ class Victim:
 
     def assert_unhurt(self, usage: Usage, *, admitted: int = 0, mails: int = 1) -> None:
         above = usage.peak - self.idle - admitted
-        print(f"{above / MIB:.0f} MiB above idle {self.idle/MIB:.0f} and {admitted / MIB:.0f} MiB admitted {usage.cpu:.2f} s of CPU")
         assert above < MEMORY, f"{above / MIB:.0f} MiB above idle and {admitted / MIB:.0f} MiB admitted"
         assert usage.cpu < CPU_SECONDS * mails, f"{usage.cpu:.2f} s of CPU"
         self.serve_on()

@@ -264,7 +264,9 @@ CREATE INDEX dead_letters_created ON dead_letters (tenant_id, created_at);
 --
 -- p_mails is an array of mails in the shape that store/messages.py builds, p_raws their bytes; p_claim_* and p_mention_*
 -- are the claims and the own and cited ids of all deliveries, in the order of the batch. What other transactions may want
--- too is taken for the whole batch at once and in key order, against deadlocks: claims, then threads, then thread_ids.
+-- too is taken for the whole batch at once and in key order, against deadlocks: claims, then conversations (p_roots, in
+-- ascending order: keys made of the oldest cited id, which nearly all mails of a conversation share), then threads, then
+-- thread_ids. The roots only spare waiting in a circle; what is right does not depend on them.
 --
 -- Writing the same mails twice (a COMMIT whose answer was lost) finds its own claims and changes nothing: that is how an
 -- unknown commit is settled. Each statement takes a fresh snapshot (READ COMMITTED), which the conflict clauses rely on.
@@ -272,9 +274,12 @@ CREATE FUNCTION store_mails(p_tenant uuid, p_mails jsonb, p_raws bytea[],
                             p_claim_messages uuid[], p_claim_keys bytea[], p_claim_since timestamptz[],
                             p_claim_until timestamptz[],
                             p_mention_messages uuid[], p_mention_mailboxes uuid[], p_mention_hashes bytea[],
-                            p_mention_threads uuid[])
+                            p_mention_threads uuid[], p_roots bigint[])
 RETURNS TABLE (mail integer, mailbox uuid, message uuid, duplicate boolean, matched boolean)
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql
+-- Plans are cached for the life of a connection, often from a time when the tables were empty. Every look-up here is by key.
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
 DECLARE
     m record;
     d record;
@@ -284,8 +289,12 @@ DECLARE
     v_message uuid;
     v_dead uuid;
     v_matched boolean;
+    v_root bigint;
 BEGIN
     v_new := take_claims(p_tenant, p_claim_messages, p_claim_keys, p_claim_since, p_claim_until);
+    FOREACH v_root IN ARRAY p_roots LOOP
+        PERFORM pg_advisory_xact_lock(v_root);
+    END LOOP;
     v_fresh := take_threads(p_tenant, v_new, p_mention_messages, p_mention_mailboxes, p_mention_hashes, p_mention_threads);
     FOR m IN
         SELECT x.ordinality::integer - 1 AS n, y.*
