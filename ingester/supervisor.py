@@ -159,8 +159,8 @@ def _die_with(parent: int) -> None:
 
 
 def _keep_memory_small() -> None:
-    """Fix the size of what glibc maps by itself: left alone it grows to 32 MiB with the first large mail, and what a few
-    mails have used is then never given back. Another C library has no such call and needs none.
+    """Fix the size from which glibc maps a buffer by itself. Left alone it grows to 32 MiB with the first large mail,
+    and what a few mails have used is then never given back. Another C library has no such call and needs none.
     """
     if sys.platform == "linux":
         with suppress(AttributeError):

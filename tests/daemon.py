@@ -11,17 +11,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from subprocess import PIPE, CompletedProcess, Popen, run
-from typing import Any
+from subprocess import PIPE, STDOUT, CompletedProcess, Popen, run
+from typing import IO, Any
 from uuid import UUID
 
 import asyncpg
 import msgspec
+import psutil
 
 from ingester.app import new_id
 from ingester.store import registry
 
 ROOT = Path(__file__).parent.parent
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ingester-tests"
 START_SECONDS = 30.0
 END_SECONDS = 60.0
 """Safety nets. What is waited for takes a second or two."""
@@ -93,9 +95,19 @@ class Daemon:
         self.process.kill()
         self.wait_end()
 
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
+    def wait_text(self, text: str, seconds: float = START_SECONDS, *, times: int = 1, after: int = 0) -> int:
+        """Wait for a line that holds this text, or for so many. Gives the number of lines up to it."""
+        end = time.monotonic() + seconds
+        with self.news:
+            while True:
+                found = [number for number, line in enumerate(self.raw[after:], after + 1) if text in line]
+                if len(found) >= times:
+                    return found[times - 1]
+                if self.ended or not self.news.wait(end - time.monotonic()):
+                    raise Died(f"{len(found)} lines with {text!r}:\n" + "\n".join(self.raw[-20:]))
+
+    def _read(self, stream: IO[bytes]) -> None:
+        for line in stream:
             text = line.decode(errors="replace").rstrip()
             with self.news:
                 self.raw.append(text)
@@ -131,13 +143,21 @@ _given: set[int] = set()
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without any setting of the machine."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("INGESTER_")}
+    """This process's environment without any setting of the machine.
+
+    Bytecode is kept even where the machine forbids it: a hundred starts would compile everything anew.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("INGESTER_")}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    environment.setdefault("PYTHONPYCACHEPREFIX", str(CACHE / "bytecode"))
+    return environment
 
 
-def command(database_url: str, *arguments: object, status: int = 0) -> str:
-    """Run `ingester ...` as a process of its own on this database and give what it prints."""
-    environment = clean_environment() | {"INGESTER_DATABASE_URL": database_url}
+def command(database_url: str | None, *arguments: object, status: int = 0, **settings: str) -> str:
+    """Run `ingester ...` as a process of its own, on this database if one is named, and give what it prints."""
+    environment = clean_environment() | settings
+    if database_url is not None:
+        environment["INGESTER_DATABASE_URL"] = database_url
     words = [sys.executable, "-m", "ingester", *map(str, arguments)]
     done: CompletedProcess[str] = run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == status, done.stdout + done.stderr
@@ -162,21 +182,41 @@ def serving(
         "INGESTER_SMTP__LISTEN": f"127.0.0.1:{port},[::1]:{port}",
         **(settings or {}),
     }
-    process = Popen([sys.executable, "-m", "ingester", "serve", *arguments], cwd=ROOT, env=environment, stderr=PIPE)
-    daemon = Daemon(process, port)
-    reader = threading.Thread(target=daemon._read, daemon=True)
-    reader.start()
-    try:
+    with _running(["serve", *arguments], environment, port) as daemon:
         if wait:
             daemon.wait_event("serving")
         yield daemon
+
+
+@contextmanager
+def developing(directory: Path, *arguments: str, port: int | None = None) -> Iterator[Daemon]:
+    """Start `ingester dev` in this directory; `raw` is what it prints."""
+    port = port or free_port()
+    words = ["dev", "--dir", str(directory), "--smtp", f"127.0.0.1:{port}", *arguments]
+    with _running(words, clean_environment(), port) as daemon:
+        yield daemon
+
+
+@contextmanager
+def _running(words: list[str], environment: dict[str, str], port: int) -> Iterator[Daemon]:
+    """A process whose output, both streams in one, is read line by line."""
+    process = Popen([sys.executable, "-m", "ingester", *words], cwd=ROOT, env=environment, stdout=PIPE, stderr=STDOUT)
+    assert process.stdout is not None
+    daemon = Daemon(process, port)
+    reader = threading.Thread(target=daemon._read, args=(process.stdout,), daemon=True)
+    reader.start()
+    try:
+        yield daemon
     finally:
         if process.poll() is None:
+            children = psutil.Process(process.pid).children(recursive=True)
             process.kill()
-        process.wait(30)
-        reader.join(10)
-        assert process.stderr is not None
-        process.stderr.close()
+            psutil.wait_procs(
+                children, END_SECONDS
+            )  # workers and Postgres end by themselves when their parent has died
+        process.wait(END_SECONDS)
+        reader.join(END_SECONDS)
+        process.stdout.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,9 +64,10 @@ def letter(message_id: str, *recipients: str, words: str = "Hello", size: int = 
     else:
         line = f"{message_id} ".ljust(76, "x")[:76] + "\r\n"
         text = (
-            f"{head}Content-Type: multipart/mixed; boundary=edge\r\n\r\n--edge\r\n\r\n{words}, this is {message_id}.\r\n"
-            f"--edge\r\nContent-Type: application/octet-stream\r\nContent-Disposition: attachment; filename=a.bin\r\n\r\n"
-            f"{line * (size // len(line) + 1)}--edge--\r\n"
+            f"{head}Content-Type: multipart/mixed; boundary=edge\r\n\r\n"
+            f"--edge\r\n\r\n{words}, this is {message_id}.\r\n"
+            f"--edge\r\nContent-Type: application/octet-stream\r\n"
+            f"Content-Disposition: attachment; filename=a.bin\r\n\r\n{line * (size // len(line) + 1)}--edge--\r\n"
         )
     return Letter(message_id=message_id, recipients=recipients, content=text.encode())
 
@@ -212,7 +213,7 @@ class Mta:
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(self._send())
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  (`finish` raises it in the test's thread)
             self.error = error
         finally:
             with self.news:
@@ -288,7 +289,9 @@ def sending(
         thread.join()
 
 
-def send(port: int, mails: Sequence[Letter], *, connections: int = 50, host: str = "127.0.0.1", tls: bool = False) -> Mta:
+def send(
+    port: int, mails: Sequence[Letter], *, connections: int = 50, host: str = "127.0.0.1", tls: bool = False
+) -> Mta:
     """Send all of them and wait for the end."""
     with sending(port, mails, connections=connections, host=host, tls=tls) as mta:
         mta.finish()

@@ -136,3 +136,15 @@ def run_pytest(where: Path, allowed: Path) -> subprocess.CompletedProcess[str]:
         str(where),
     ]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_no_regular_expression_repeats_a_group_possessively() -> None:
+    """Python before 3.11.5 gets these wrong (gh-106052, gh-101955), and Debian 12 has 3.11.2."""
+    wrong = re.compile(r"\)(?:[*+?]|\{\d*,?\d*\})\+|\(\?>")
+    found = [
+        f"{path.name}:{number}"
+        for path in sorted((ROOT / "ingester").rglob("*.py"))
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if wrong.search(line)
+    ]
+    assert found == []

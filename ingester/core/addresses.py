@@ -19,9 +19,8 @@ _PLAIN = (
     r"|(?P<atom>[^\s,:;()<>\"]++|[>\"])"
 )
 _PLAIN_TOKEN = re.compile(_PLAIN)
-_TOKEN = re.compile(
-    r'(?P<quoted>"(?:[^"\\]|\\.)*+")|(?P<strange><(?:[^<>"]|"(?:[^"\\]|\\.)*+")*+>)|' + _PLAIN, re.DOTALL
-)
+_QUOTED = r'"[^"\\]*+(?:\\.[^"\\]*+)*"'
+_TOKEN = re.compile(rf'(?P<quoted>{_QUOTED})|(?P<strange><[^<>"]*+(?:{_QUOTED}[^<>"]*+)*>)|' + _PLAIN, re.DOTALL)
 _COMMENT_EDGE = re.compile(r"\\.|[()]", re.DOTALL)
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _BLANKS = re.compile(r"\s+")

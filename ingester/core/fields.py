@@ -8,7 +8,7 @@ from ingester.core.content import find
 Field = tuple[str, bytes]
 """Name in lower case, value as it stands between the colon and the line end, folding included."""
 
-_FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)\n?")
+_FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*)\n?")
 _FIELD_NAME = re.compile(rb"[!-9;-~]++[ \t]*+:")
 
 

@@ -6,7 +6,7 @@ from binascii import Error, a2b_base64, a2b_qp
 from ingester.core.charset import codec_of, decode_label, decode_with
 
 # The text of a word ends at `?=`, and at the `=?` of another word: so a search never reads a stretch twice.
-_WORD = re.compile(r"=\?([^?\s]{1,80})\?([bBqQ])\?((?:[^?=]|=(?!\?[^=])|\?(?!=))*+)\?=")
+_WORD = re.compile(r"=\?([^?\s]{1,80})\?([bBqQ])\?([^?=]*+(?:(?:=(?!\?[^=])|\?(?!=))[^?=]*+)*)\?=")
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]+")
 
 

@@ -243,10 +243,23 @@ async def settle(
         state,
         detail,
     )
-    if message_id is not None:
-        await connection.execute(
-            "UPDATE receipts SET message_id = $3 WHERE tenant_id = $1 AND dead_letter_id = $2",
-            tenant_id,
-            letter_id,
-            message_id,
+    if message_id is None:
+        return
+    # The first arrival has receipts of the message's own by now, one a mailbox: they take the place of the letter's.
+    await connection.execute(
+        """
+        WITH gone AS (
+            DELETE FROM receipts WHERE tenant_id = $1 AND dead_letter_id = $2 AND NOT duplicate RETURNING arrival_id
         )
+        UPDATE receipts r SET dead_letter_id = $2
+        FROM gone WHERE r.tenant_id = $1 AND r.arrival_id = gone.arrival_id AND r.message_id IS NOT NULL
+        """,
+        tenant_id,
+        letter_id,
+    )
+    await connection.execute(
+        "UPDATE receipts SET message_id = $3 WHERE tenant_id = $1 AND dead_letter_id = $2 AND message_id IS NULL",
+        tenant_id,
+        letter_id,
+        message_id,
+    )

@@ -1,9 +1,12 @@
 """Databases with the usual town in them."""
 
+import asyncio
+from collections.abc import Iterator
+
 import pytest
 
 from tests.daemon import Town, town
-from tests.postgres import Cluster
+from tests.postgres import TEMPLATE, Cluster, _migrate, running
 
 
 @pytest.fixture
@@ -12,7 +15,17 @@ def acme(database_url: str) -> Town:
     return town(database_url)
 
 
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[Cluster]:
+    """A server with fsync on that the tests of a module may stop, freeze and start, if they start it again."""
+    with running({}) as cluster:
+        cluster.execute(f"create database {TEMPLATE}")
+        asyncio.run(_migrate(cluster.url_of(TEMPLATE)))
+        yield cluster
+
+
 @pytest.fixture
-def own_town(own_postgres: Cluster) -> Town:
-    """The same on a server that the test may stop, freeze and start."""
-    return town(own_postgres.url)
+def own_town(own_server: Cluster) -> Iterator[Town]:
+    """The usual town on that server."""
+    with own_server.clone() as url:
+        yield town(url)

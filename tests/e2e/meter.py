@@ -32,7 +32,9 @@ class Meter:
     def measured(self) -> Iterator[Usage]:
         """Measure what is done in the block."""
         process, usage = psutil.Process(self.pid), Usage()
-        (Path("/proc") / str(self.pid) / "clear_refs").write_text("5")  # forget the peak so far (proc_pid_clear_refs(5))
+        (Path("/proc") / str(self.pid) / "clear_refs").write_text(
+            "5"
+        )  # forget the peak so far (proc_pid_clear_refs(5))
         before = process.cpu_times()
         yield usage
         after = process.cpu_times()

@@ -52,7 +52,11 @@ def undo(data: bytes, encoding: str) -> bytes | None:
         except (binascii.Error, ValueError):
             return None
     if encoding == "quoted-printable":
-        return quopri.decodestring(data) if re.fullmatch(rb"(?:[^=]|=[0-9A-Fa-f]{2}|=[ \t]*\r?\n)*+", data) else None
+        return (
+            quopri.decodestring(data)
+            if re.fullmatch(rb"[^=]*(?:=(?:[0-9A-Fa-f]{2}|[ \t]*\r?\n)[^=]*)*", data)
+            else None
+        )
     return data
 
 

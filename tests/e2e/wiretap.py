@@ -87,7 +87,9 @@ class Wiretap:
             self._near.discard(near)
             near.transport.abort()
 
-    async def _inwards(self, reader: asyncio.StreamReader, near: asyncio.StreamWriter, far: asyncio.StreamWriter) -> None:
+    async def _inwards(
+        self, reader: asyncio.StreamReader, near: asyncio.StreamWriter, far: asyncio.StreamWriter
+    ) -> None:
         """From the daemon to Postgres."""
         while data := await reader.read(1 << 16):
             act = self._judge(data)
@@ -117,7 +119,9 @@ class Wiretap:
             self._open = False
         return act
 
-    async def _outwards(self, reader: asyncio.StreamReader, near: asyncio.StreamWriter, far: asyncio.StreamWriter) -> None:
+    async def _outwards(
+        self, reader: asyncio.StreamReader, near: asyncio.StreamWriter, far: asyncio.StreamWriter
+    ) -> None:
         """From Postgres to the daemon. What Postgres says to one that was cut is dropped, and ends the connection."""
         while (data := await reader.read(1 << 16)) and not near.transport.is_closing():
             near.write(data)
