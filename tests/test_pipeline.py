@@ -113,6 +113,24 @@ async def test_two_tenants_in_one_mail_get_rows_of_their_own(app: App, town: Tow
     assert [r["count"] for r in raws] == [1, 1], "one copy of the bytes per arrival and tenant"
 
 
+async def test_after_the_final_dot_one_read_and_one_write_per_tenant(app: App, town: Town) -> None:
+    """Counted on the wire's side of asyncpg, the transaction's own BEGIN and COMMIT left out."""
+    await send(app, mail("warm"), "support@acme.test")
+    statements: list[str] = []
+    async with app.database.connection() as connection:
+        pooled = connection._con
+        pooled.add_query_logger(lambda record: statements.append(" ".join(record.query.split())))
+    both = envelope(mail("counted"), "support@acme.test", "sales@acme.test", "support@globex.test")
+    routed = [await app.pipeline.recipient(one.address, both.client) for one in both.recipients]
+    statements.clear()
+    recipients = tuple(replace(one, route=r) for one, r in zip(both.recipients, routed, strict=True))  # type: ignore[arg-type]
+    outcome = await app.pipeline.accept(replace(both, recipients=recipients))
+    assert len(outcome.stored) == 3
+    counted = [one.split()[1] for one in statements if one not in ("BEGIN;", "COMMIT;")]
+    assert len([one for one in statements if "store_mails" in one]) == 2, "one write per tenant"
+    assert len(counted) == 3, statements
+
+
 async def test_two_addresses_of_one_mailbox_are_one_delivery_with_its_tag(app: App, town: Town) -> None:
     outcome = await send(app, mail("tag"), "Support+Order-42@acme.test", "support@acme.test")
     assert len(outcome.stored) == 1
