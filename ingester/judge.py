@@ -9,10 +9,21 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from ingester.core.envelope import Envelope, Route
+from ingester.core.envelope import Door, Envelope, Route
+from ingester.core.kind import Verdict, classify
 from ingester.core.message import Message
 from ingester.core.outcome import Outcome, Reason, Refusal, Stored
-from ingester.core.resolve import Citation, Sender, attach, citations, content_claim, own_id, raw_claim
+from ingester.core.resolve import (
+    Attachment,
+    Citation,
+    Method,
+    Sender,
+    attach,
+    citations,
+    content_claim,
+    own_id,
+    raw_claim,
+)
 from ingester.core.rules import loop_gate, status_gate
 from ingester.store.messages import Delivery, Finding, Mail, Query, Refused, Written
 
@@ -63,7 +74,8 @@ class Case:
     @property
     def cited(self) -> tuple[Citation, ...]:
         """The cited ids in the order in which they are tried."""
-        return citations(self.rfc_message_id, self.message.in_reply_to, self.message.reference_ids)
+        message = self.message
+        return citations(self.rfc_message_id, message.in_reply_to, message.reference_ids, message.report_message_ids)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,9 +161,21 @@ def _delivery(case: Case, target: Target, finding: Finding, cited: tuple[Citatio
         envelope_to=target.recipients,
         role=delivery_role(target.recipients, case.message.to_addresses, case.message.cc_addresses),
         tag=route.tag,
-        kind="reply" if cited else "new",
+        verdict=_verdict(case, attachment),
         attachment=attachment,
         decision=_trail(target, attachment.reason, attachment.trail),
+    )
+
+
+def _verdict(case: Case, attachment: Attachment) -> Verdict:
+    """The kind of mail, here where it is known whether it answers one of ours. Of HTTP's envelopes, "" says nothing."""
+    envelope = case.envelope
+    known = envelope.mail_from or envelope.door in (Door.SMTP, Door.LMTP)
+    return classify(
+        case.message.nature,
+        mail_from=envelope.mail_from if known else None,
+        cites=any(citation.method is not Method.REPORT for citation in case.cited),
+        answers=attachment.reply_to is not None and attachment.method is not Method.REPORT,
     )
 
 

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import PIPE, STDOUT, CompletedProcess, Popen, run
@@ -200,7 +200,14 @@ def developing(directory: Path, *arguments: str, port: int | None = None) -> Ite
 @contextmanager
 def _running(words: list[str], environment: dict[str, str], port: int) -> Iterator[Daemon]:
     """A process whose output, both streams in one, is read line by line."""
-    process = Popen([sys.executable, "-m", "ingester", *words], cwd=ROOT, env=environment, stdout=PIPE, stderr=STDOUT)
+    process = Popen(
+        [sys.executable, "-m", "ingester", *words],
+        cwd=ROOT,
+        env=environment,
+        stdout=PIPE,
+        stderr=STDOUT,
+        start_new_session=True,
+    )
     assert process.stdout is not None
     daemon = Daemon(process, port)
     reader = threading.Thread(target=daemon._read, args=(process.stdout,), daemon=True)
@@ -208,12 +215,10 @@ def _running(words: list[str], environment: dict[str, str], port: int) -> Iterat
     try:
         yield daemon
     finally:
-        if process.poll() is None:
-            children = psutil.Process(process.pid).children(recursive=True)
-            process.kill()
-            psutil.wait_procs(
-                children, END_SECONDS
-            )  # workers and Postgres end by themselves when their parent has died
+        children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # workers too, which may have outlived their supervisor
+        psutil.wait_procs(children, END_SECONDS)  # Postgres ends by itself when its parent has died
         process.wait(END_SECONDS)
         reader.join(END_SECONDS)
         process.stdout.close()

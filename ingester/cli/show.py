@@ -8,6 +8,7 @@ from uuid import UUID
 import click
 
 from ingester.cli.context import Fail, console, json_option, plain, print_json, query
+from ingester.cli.details import detail_lines
 from ingester.cli.naming import located
 
 if TYPE_CHECKING:
@@ -80,6 +81,10 @@ def _print(shown: Shown) -> None:
     _section(screen, "Decision")
     for line in shown.decision:
         screen.print(plain(line), soft_wrap=True)
+    if detail := detail_lines(shown.message.details):
+        _section(screen, "Details")
+        for line in detail:
+            screen.print(plain(line), soft_wrap=True)
     _section(screen, "Text")
     screen.print(_excerpt(shown.message), soft_wrap=True)
     _section(screen, "Parts")

@@ -19,6 +19,7 @@ _METHODS = {
     "report": "the report's subject, a message of ours",
     "late_join": "the arrival of a message that it had cited before",
 }
+_PLACES = {"in_reply_to": "In-Reply-To", "references": "References", "report": "The report"}
 _KINDS = {"exact": "the exact route", "alias": "an alias", "catch_all": "the catch-all of the domain"}
 
 
@@ -44,7 +45,7 @@ def _route(route: Any, mailbox: str) -> str:
 def _step(step: Any) -> str:
     if not isinstance(step, dict):
         return ""
-    where = {"in_reply_to": "In-Reply-To", "references": "References"}.get(str(step.get("by")), str(step.get("by")))
+    where = _PLACES.get(str(step.get("by")), str(step.get("by")))
     found = step.get("found")
     if found in (None, "nothing"):
         return f"{where} names <{step.get('id')}>: not in this mailbox."

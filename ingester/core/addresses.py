@@ -119,15 +119,23 @@ def _close_comment(text: str, pos: int) -> int:
 
 def _address(text: str) -> str:
     """What stands in angle brackets, without blanks around and within, and without a source route."""
-    text = text.strip()
+    text = text.strip()[: 8 * _MAX_ADDRESS]
     if text.startswith("@") and ":" in text:
         text = text.partition(":")[2]
     if text.startswith('"'):
         return text
-    if "(" in text:
-        head, _, rest = text.partition("(")
-        text = head + rest.partition(")")[2]
-    return _last_word(text)
+    return _last_word(_without_comments(text) if "(" in text else text)
+
+
+def _without_comments(text: str) -> str:
+    """Comments may stand on either side of the `@`, nested and with quoted brackets (RFC 5322, 3.2.2)."""
+    kept: list[str] = []
+    pos = 0
+    while (begin := text.find("(", pos)) >= 0:
+        kept.append(text[pos:begin])
+        close = _close_comment(text, begin + 1)
+        pos = close if close >= 0 else len(text)
+    return "".join([*kept, text[pos:]])
 
 
 def _bare_address(tokens: list[str]) -> str | None:

@@ -119,7 +119,7 @@ def _alternative(scan: Scan, children: list[_Choice]) -> _Choice:
     """RFC 2046, 5.1.4: the last alternative that is understood, for each of the two ways of reading."""
     out = _Choice([], [])
     for child in children:
-        if child.text and (_has(scan, child.text, "text/plain") or not _has(scan, out.text, "text/plain")):
+        if child.text and (_plain(scan, child.text) or not _plain(scan, out.text)):
             out.text = child.text
         if child.html and (_has(scan, child.html, "text/html") or not _has(scan, out.html, "text/html")):
             out.html = child.html
@@ -139,6 +139,11 @@ def _related(scan: Scan, node: Node, children: list[tuple[int, _Choice]]) -> _Ch
 
 def _concat(children: list[_Choice]) -> _Choice:
     return _Choice([i for child in children for i in child.text], [i for child in children for i in child.html])
+
+
+def _plain(scan: Scan, indices: list[int]) -> bool:
+    """Whether it is plain throughout: a mixed of HTML and its footer in plain text is no plain alternative."""
+    return bool(indices) and all(scan.parts[index].content_type == "text/plain" for index in indices)
 
 
 def _has(scan: Scan, indices: list[int], media: str) -> bool:

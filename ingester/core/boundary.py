@@ -13,7 +13,11 @@ _SLOWNESS = 4
 """What a byte costs in the compiled search: it is about so many times slower than the plain one."""
 _MISSES = 64
 """False candidates after which a compiled search takes over from the plain one."""
-_LINE_END = re.compile(rb"(--)?[ \t]*+(?:\r?\n|\Z)")
+_LINE_END = re.compile(
+    rb"(--)?[ \t]*+(?:\r?\n|\Z|[^\n 0-9A-Za-z'()+_,./:=?-][^\n]*+(?:\n|\Z)|(?=(?i:content-[a-z-]{2,40}:)))"
+)
+"""Transport padding, and damage: what no boundary may hold cannot make it another one (RFC 2046, 5.1.1, bchars), nor
+can the part's first field, where the line end before it is lost."""
 _REST_OF_LINE = re.compile(rb"(--)?[^\n]*+(?:\n|\Z)")
 
 
@@ -32,6 +36,11 @@ class Frame:
     closed: bool = False
     loose: bool = False
     seen: int = -1
+
+    def next_path(self) -> str:
+        """The path of the child that begins here, counted as IMAP does (RFC 9051, 6.4.5)."""
+        self.children += 1
+        return f"{self.path}.{self.children}" if self.path else str(self.children)
 
     def _settle(self, found: int, match: re.Match[bytes] | None) -> None:
         """Keep what a search brought: a boundary line, or none before the outer frames' next."""

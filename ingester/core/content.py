@@ -8,9 +8,14 @@ from binascii import Error, a2b_base64, a2b_qp
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from io import BytesIO
+
+from pybase64 import b64decode
+
+from ingester.core.uuencode import decode_uu
 
 WINDOW = 256 << 10
-"""Bytes decoded at a time. binascii holds the GIL: this is about half a millisecond."""
+"""Bytes decoded at a time. The decoders hold the GIL: this is about half a millisecond."""
 
 _STRIDE = 4 << 20
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -33,6 +38,10 @@ _NAMES = {
     "binary": "binary",
     "base64": "base64",
     "quotedprintable": "quoted-printable",
+    "uuencode": "uuencode",
+    "xuuencode": "uuencode",
+    "uue": "uuencode",
+    "xuue": "uuencode",
 }
 
 
@@ -56,7 +65,7 @@ def find(raw: bytes, needle: bytes, at: int, stop: int) -> int:
 
 
 def normalise_encoding(value: str) -> str:
-    """The one spelling of a Content-Transfer-Encoding: 7bit, 8bit, binary, base64, quoted-printable or `unknown`.
+    """The one spelling of a Content-Transfer-Encoding: that of RFC 2045, 6, or `uuencode`, or `unknown`.
 
     Comments, quotes, blanks and dashes do not count: `Base-64 (RFC 2045)` is meant well.
     """
@@ -66,7 +75,10 @@ def normalise_encoding(value: str) -> str:
 
 def decode_view(raw: bytes, offset: int, length: int, encoding: str) -> bytes:
     """The decoded bytes of a view. Memory: the result and one window."""
-    return b"".join(pieces(raw, offset, length, encoding, set()))
+    out = BytesIO()  # gives its buffer away without a copy, where a join needs twice the result
+    for piece in pieces(raw, offset, length, encoding, set()):
+        out.write(piece)
+    return out.getvalue()
 
 
 def decode_start(raw: bytes, offset: int, length: int, encoding: str, limit: int) -> bytes:
@@ -96,6 +108,8 @@ def pieces(raw: bytes, offset: int, length: int, encoding: str, faults: set[str]
         return _base64(raw, offset, offset + length, faults)
     if encoding == "quoted-printable":
         return _quoted_printable(raw, offset, offset + length, faults)
+    if encoding == "uuencode":
+        return decode_uu(raw, offset, offset + length, faults)
     return iter((memoryview(raw)[offset : offset + length],))
 
 
@@ -106,7 +120,7 @@ def _base64(raw: bytes, pos: int, end: int, faults: set[str]) -> Iterator[bytes 
         clean = carry + raw[pos:stop].translate(None, _BLANKS)
         whole = len(clean) if stop == end else len(clean) & ~3
         try:
-            piece = a2b_base64(clean[:whole], strict_mode=True)
+            piece = _strict_base64(clean[:whole])
         except Error:
             faults.add("bad_base64")
             if not carry and _is_text(raw, pos, stop):
@@ -118,6 +132,15 @@ def _base64(raw: bytes, pos: int, end: int, faults: set[str]) -> Iterator[bytes 
         yield piece
         carry = clean[whole:]
         pos = stop
+
+
+def _strict_base64(data: bytes) -> bytes:
+    """Pure base64, or binascii.Error. binascii is the judge where pybase64, fifty times as fast, refuses: it lets
+    superfluous padding at the end pass."""
+    try:
+        return b64decode(data, validate=True)
+    except Error:
+        return a2b_base64(data, strict_mode=True)
 
 
 def _dirty_base64(raw: bytes, pos: int, end: int, carry: bytes) -> Iterator[bytes]:
@@ -150,9 +173,9 @@ def _plain_base64(raw: bytes, pos: int, end: int, carry: bytes) -> Iterator[byte
         carry = clean[whole:]
         if pos == end:
             last = carry + b"=" * (4 - len(carry)) if len(carry) > 1 else b""
-            yield a2b_base64(clean[:whole] + last)
+            yield b64decode(clean[:whole] + last, validate=True)
             return
-        yield a2b_base64(clean[:whole])
+        yield b64decode(clean[:whole], validate=True)
 
 
 def _is_text(raw: bytes, pos: int, stop: int) -> bool:

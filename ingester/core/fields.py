@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from itertools import islice
 
 from ingester.core.content import find
 
@@ -10,6 +11,10 @@ Field = tuple[str, bytes]
 
 _FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*)\n?")
 _FIELD_NAME = re.compile(rb"[!-9;-~]++[ \t]*+:")
+_CONTENT_TYPE = re.compile(rb"^content-type[ \t]*+:", re.IGNORECASE | re.MULTILINE)
+_FOLDED = re.compile(rb"(?:[ \t][^\n]*+\n)*")
+_DAMAGED = re.compile(rb"[^\s]{1,60}?content-(?:type|disposition|transfer-encoding|id|location)[ \t]*+:", re.IGNORECASE)
+"""A field of MIME with something before its name: a byte order mark, the rest of another line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +79,12 @@ def read_header(raw: bytes, start: int, stop: int, *, max_bytes: int, max_fields
     return HeaderBlock(offset=start, end=body, fields=tuple(fields), flags=tuple(sorted(flags)))
 
 
+def second_type(raw: bytes, header: HeaderBlock) -> int:
+    """Where the second Content-Type of a header begins, or -1."""
+    found = list(islice(_CONTENT_TYPE.finditer(raw, header.offset, header.end), 2))
+    return found[1].start() if len(found) > 1 else -1
+
+
 def _find_empty_line(raw: bytes, start: int, stop: int) -> tuple[int, int]:
     """Where the first empty line after another line begins and ends, or (-1, -1). CRLF and LF alike."""
     crlf = find(raw, b"\n\r\n", start, stop)
@@ -92,6 +103,11 @@ def _pass_over(raw: bytes, pos: int, limit: int, *, first: bool, top: bool) -> i
     end = raw.find(b"\n", pos, limit) + 1 or limit
     if raw[pos : pos + 1] in (b" ", b"\t"):
         return end
-    if raw.startswith(b"--", pos) or (first and not top):
+    if raw.startswith(b"--", pos):
         return None
-    return end if _FIELD_NAME.match(raw, end, limit) else None
+    if _DAMAGED.match(raw, pos, limit):
+        return end
+    if first and not top:
+        return None
+    folded = _FOLDED.match(raw, end, limit)
+    return end if _FIELD_NAME.match(raw, folded.end() if folded else end, limit) else None

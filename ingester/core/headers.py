@@ -48,7 +48,7 @@ def message_id(text: str) -> str | None:
 def parse_date(text: str) -> datetime | None:
     """The moment a Date field names (RFC 5322, 3.3; obsolete and ISO 8601 forms), in UTC; None for nonsense.
 
-    No zone, and zones that nobody knows, count as UTC (RFC 5322, 4.3). Years outside 1970 to 2100 are nonsense.
+    No zone, and zones that nobody knows, count as UTC (RFC 5322, 4.3). Years outside 1901 to 2100 are nonsense.
     """
     text = text[:_MAX_DATE].strip()
     found = _ISO.match(text)
@@ -67,4 +67,4 @@ def parse_date(text: str) -> datetime | None:
         moment = moment.astimezone(UTC)
     except (ValueError, OverflowError, TypeError, IndexError, AttributeError):
         return None  # parsedate_tz slices before it checks
-    return moment if 1970 <= moment.year <= 2100 else None
+    return moment if 1900 < moment.year <= 2100 else None

@@ -9,13 +9,17 @@ from hashlib import sha256
 
 from ingester.core.addresses import Mailbox, parse_addresses
 from ingester.core.body import Body, read_body
+from ingester.core.calendar import Calendar, find_calendar
 from ingester.core.charset import clean
-from ingester.core.content import decode_start, measure
+from ingester.core.content import decode_start
 from ingester.core.fields import HeaderBlock, read_header
-from ingester.core.filename import sanitise
 from ingester.core.headers import message_id, message_ids, parse_date
+from ingester.core.kind import Nature, read_nature
 from ingester.core.mime import Bounds, Scan, scan, tiles_balance
-from ingester.core.part import Part
+from ingester.core.reply import reply_text
+from ingester.core.report import Report, find_report, returned_id
+from ingester.core.rows import PartRow, part_rows
+from ingester.core.sealed import seals
 from ingester.core.words import header_text, line_text
 
 MAX_SUBJECT = 4096
@@ -24,15 +28,8 @@ MAX_HEADER_TO = 16_384
 MAX_ADDRESSES = 1000
 """Addresses kept of one field."""
 _REPORT_HEADER = 64 << 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartRow(Part):
-    """A part as it is stored: its role (body, attachment, inline), and what its decoded bytes measure."""
-
-    role: str
-    decoded_size: int
-    sha256: bytes
+_MAX_RETURNED = 20
+"""Embedded messages that are looked into."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +55,14 @@ class Message:
     date_raw: str | None
     body_text: str
     body_html: str | None
+    reply_text: str
     parts: tuple[PartRow, ...]
     received_count: int
     flags: tuple[str, ...]
     content_key: bytes
+    nature: Nature
+    calendar: Calendar | None
+    report: Report | None
 
 
 def digest(raw: bytes, bounds: Bounds) -> Message:
@@ -76,9 +77,15 @@ def digest(raw: bytes, bounds: Bounds) -> Message:
     first = next((one for one in sender if one.address), None)
     if len(structure.header.all("from")) > 1 or len(sender) > 1:
         flags.add("several_from")
+    subject = header.text("subject", MAX_SUBJECT) or ""
+    report, calendar = find_report(raw, structure), find_calendar(raw, structure)
+    address = first.address if first else None
+    nature = read_nature(structure, sender=address, subject=subject, text=body.text, calendar=calendar, report=report)
+    sealed = seals(raw, structure, body.text)
+    flags.update(sealed.values())
     return Message(
-        subject=header.text("subject", MAX_SUBJECT) or "",
-        from_address=first.address if first else None,
+        subject=subject,
+        from_address=address,
         from_name=((first or sender[0]).name or None) if sender else None,
         to_addresses=_only_addresses(header.addresses("to")),
         cc_addresses=_only_addresses(header.addresses("cc")),
@@ -87,14 +94,18 @@ def digest(raw: bytes, bounds: Bounds) -> Message:
         rfc_message_id=header.message_id(),
         in_reply_to=header.ids("in-reply-to"),
         reference_ids=header.ids("references"),
-        report_message_ids=_report_ids(raw, structure, bounds),
+        report_message_ids=_report_ids(raw, structure, bounds, nature, body.text),
         sent_at=parse_date(header.text("date", 200) or ""),
         date_raw=header.text("date", 200),
         body_text=body.text,
         body_html=body.html,
-        parts=tuple(_row(raw, part, body, flags) for part in structure.parts),
+        reply_text=reply_text(body.text, body.html if _only_html(structure, body) else None),
+        parts=part_rows(raw, structure.parts, body, sealed, flags, max_parts=bounds.max_parts),
         received_count=len(structure.header.all("received")),
         content_key=_content_key(raw, structure.header),
+        nature=nature,
+        calendar=calendar,
+        report=report,
         flags=tuple(sorted(flags)),
     )
 
@@ -148,6 +159,11 @@ class _Header:
         return clean(found, self.flags) if found else None
 
 
+def _only_html(structure: Scan, body: Body) -> bool:
+    """Whether the body text was made of HTML."""
+    return all(part.content_type == "text/html" for part in structure.parts if part.ordinal in body.leaves)
+
+
 def _only_addresses(mailboxes: list[Mailbox]) -> tuple[str, ...]:
     return tuple(one.address for one in mailboxes if one.address)
 
@@ -157,47 +173,22 @@ def _declared_charset(structure: Scan) -> str | None:
     return next((part.charset for part in structure.parts if part.charset), None)
 
 
-def _row(raw: bytes, part: Part, body: Body, flags: set[str]) -> PartRow:
-    found = measure(raw, part.offset, part.length, part.encoding)
-    content_id = clean(part.content_id, flags) if part.content_id else None
-    role, filename = "attachment", part.filename
-    if part.ordinal in body.leaves:
-        role = "body"
-    elif content_id and content_id.lower() in body.cited:
-        role = "inline"
-        filename = sanitise(content_id) or filename
-    return PartRow(
-        ordinal=part.ordinal,
-        parent_ordinal=part.parent_ordinal,
-        path=part.path,
-        content_type=clean(part.content_type, flags),
-        charset=clean(part.charset, flags) if part.charset else None,
-        disposition=clean(part.disposition, flags) if part.disposition else None,
-        original_filename=clean(part.original_filename, flags) if part.original_filename else None,
-        filename=clean(filename, flags) if filename else None,
-        content_id=content_id,
-        encoding=part.encoding,
-        offset=part.offset,
-        length=part.length,
-        header_offset=part.header_offset,
-        header_length=part.header_length,
-        flags=(*part.flags, *found.faults) if found.faults else part.flags,
-        role=role,
-        decoded_size=found.size,
-        sha256=found.sha256,
-    )
-
-
-def _report_ids(raw: bytes, structure: Scan, bounds: Bounds) -> tuple[str, ...]:
+def _report_ids(raw: bytes, structure: Scan, bounds: Bounds, nature: Nature, text: str) -> tuple[str, ...]:
     """The Message-IDs that a report names (RFC 6522; RFC 8098, 3.2.5): the only look into an embedded message."""
     out: dict[str, None] = {}
+    looked = 0
     for node in structure.nodes:
-        if node.part is None or node.parent < 0 or structure.nodes[node.parent].content_type != "multipart/report":
+        if node.part is None or node.parent < 0:
+            continue
+        if structure.nodes[node.parent].content_type != "multipart/report" and not nature.from_mail_system:
             continue
         subtype = node.content_type.partition("/")[2]
         name = "original-message-id" if subtype == "disposition-notification" else "message-id"
         if name == "message-id" and subtype not in ("rfc822", "rfc822-headers", "global", "global-headers"):
             continue
+        looked += 1
+        if looked > _MAX_RETURNED:
+            break
         part = structure.parts[node.part]
         head = decode_start(raw, part.offset, part.length, part.encoding, _REPORT_HEADER)
         block = read_header(head, 0, len(head), max_bytes=_REPORT_HEADER, max_fields=bounds.max_header_fields, top=True)
@@ -205,7 +196,7 @@ def _report_ids(raw: bytes, structure: Scan, bounds: Bounds) -> tuple[str, ...]:
         found = message_id(header_text(value)) if value is not None else None
         if found:
             out[clean(found, set())] = None
-    return tuple(out)
+    return tuple(out) or (returned_id(text) if nature.from_mail_system else ())
 
 
 def _content_key(raw: bytes, header: HeaderBlock) -> bytes:

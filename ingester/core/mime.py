@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ingester.core.boundary import MAX_BOUNDARY, NOWHERE, Frame
 from ingester.core.content import decode_view
-from ingester.core.fields import HeaderBlock, read_header
+from ingester.core.fields import HeaderBlock, read_header, second_type
 from ingester.core.params import EMPTY, Params, parse_params
 from ingester.core.part import MAX_TEXT, Part, make_part
 
@@ -19,6 +19,8 @@ _GUESS = re.compile(rb"\n--([^\r\n]{1,200}+)\r?\n(?i:content-[a-z-]{2,40}:)")
 _GUESS_WINDOW = 64 << 10
 _SEARCHES = 8
 """How many times the size of the mail may be searched in all; nested boundaries could cost depth times size."""
+_MAX_LOST = 4
+"""Multiparts that an outer boundary ended unclosed and whose own lines are still looked for: the newest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,8 @@ def scan(raw: bytes, bounds: Bounds) -> Scan:
 
 def decode(raw: bytes, part: Part) -> bytes:
     """The decoded bytes of a part. Memory: the result and one window of content.WINDOW."""
+    if part.data is not None:
+        return part.data
     return decode_view(raw, part.offset, part.length, part.encoding)
 
 
@@ -84,6 +88,7 @@ class _Scanner:
     pos: int = 0
     budget: int = 0
     frames: list[Frame] = field(default_factory=list)
+    lost: list[Frame] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
     tiles: list[Tile] = field(default_factory=list)
@@ -120,12 +125,15 @@ class _Scanner:
     def _step(self) -> bool:
         """Go on to the next boundary line, whose ever it is, and open what follows. False at the end of the mail."""
         index, feed = self._nearest()
-        if not all(frame.closed for frame in self.frames[index + 1 :]):
-            self.flags.add("unclosed_multipart")
-        if index < 0:
-            return False
-        del self.frames[index + 1 :]
-        frame = self.frames[index]
+        if index >= len(self.frames):
+            if len(self.parts) >= self.bounds.max_parts:
+                return self._give_up()
+            frame = self._find_again(index - len(self.frames))
+        else:
+            self._leave(index + 1)
+            if index < 0:
+                return False
+            frame = self.frames[index]
         self._tile("epilogue", self._before(feed))
         self._tile("boundary", frame.next_end)
         if frame.closing:
@@ -139,9 +147,31 @@ class _Scanner:
             frame.closed = False
         if len(self.parts) >= self.bounds.max_parts:
             return self._give_up()
-        frame.children += 1
-        self._entity(f"{frame.path}.{frame.children}" if frame.path else str(frame.children), digest=frame.digest)
+        self._entity(frame.next_path(), digest=frame.digest)
         return True
+
+    def _leave(self, index: int) -> None:
+        """The frames from `index` on end here. Those that were not closed may have more parts further on."""
+        unclosed = [frame for frame in self.frames[index:] if not frame.closed]
+        if unclosed:
+            self.flags.add("unclosed_multipart")
+        self.lost = [*self.lost, *(frame for frame in unclosed if not frame.loose)][-_MAX_LOST:]
+        del self.frames[index:]
+
+    def _find_again(self, index: int) -> Frame:
+        """A multipart that an outer boundary ended goes on: its parts are found, in the multipart that is open here.
+
+        RFC 2046, 5.1.2 lets the outer boundary end it; a line of its own later on shows that this one was astray.
+        """
+        self.flags.add("multipart_resumed")
+        frame = self.lost.pop(index)
+        while self.frames[-1].closed:
+            self.frames.pop()
+        old = self.nodes[frame.node]
+        frame.path, frame.node, frame.children = self.frames[-1].next_path(), len(self.nodes), 0
+        self.nodes.append(Node(parent=self._parent(), content_type=old.content_type, params=old.params))
+        self.frames.append(frame)
+        return frame
 
     def _give_up(self) -> bool:
         """The last leaf that the bounds allow is taken back, to hold all the rest of the mail."""
@@ -206,11 +236,36 @@ class _Scanner:
         self.pos = here
         if frame is None:
             return False
+        split = self._lost_line(header, frame) if self.nodes else -1
         self.nodes.append(Node(parent=self._parent(), content_type=media, params=params))
         self.frames.append(frame)
-        self._tile("header", header.end)
-        self._tile("preamble", self._before(frame.next))
+        self.lost = [one for one in self.lost if one.needle != frame.needle]
+        self._tile("header", header.end if split < 0 else split)
+        if split >= 0 or self._preamble(frame):
+            self.flags.add("boundary_lost")
+            self._entity(frame.next_path(), digest=frame.digest)
         return True
+
+    def _lost_line(self, header: HeaderBlock, frame: Frame) -> int:
+        """Where the header of the first part begins when the boundary line before it was lost, or -1.
+
+        Then the multipart's header runs on into the part's, which shows in a second Content-Type that is no multipart,
+        and the part's text stands where a preamble would.
+        """
+        values = header.all("content-type")
+        if len(values) < 2 or parse_params(values[1]).main.startswith("multipart/"):
+            return -1
+        text = self.raw[header.end : min(frame.next, header.end + _GUESS_WINDOW)]
+        return second_type(self.raw, header) if text.strip() else -1
+
+    def _preamble(self, frame: Frame) -> bool:
+        """Pass over the preamble. True where it ends in a damaged boundary line: one that a field of MIME follows."""
+        end = self._before(frame.next)
+        found = _GUESS.search(self.raw, max(self.pos - 1, 0), min(end, self.pos + _GUESS_WINDOW))
+        self._tile("preamble", self._before(found.start()) if found else end)
+        if found:
+            self._tile("boundary", self.raw.index(b"\n", found.start() + 1) + 1)
+        return found is not None
 
     def _find_first(self, boundary: bytes, path: str, media: str, *, guess: bool) -> Frame | None:
         """The frame of a multipart, if a boundary line of its own comes before any other's; else None.
@@ -254,6 +309,8 @@ class _Scanner:
     def _nearest(self) -> tuple[int, int]:
         """The frame whose boundary line comes next, and the line feed before that line; (-1, ...) when none does.
 
+        A number beyond the open frames is one of the lost.
+
         When one line fits two frames, the inner open one has it, but a loose fit yields to an exact one. The outer
         frames' lines bound the inner searches: the cost is the size of the mail times the depth, at most.
         """
@@ -261,17 +318,23 @@ class _Scanner:
         who = -1
         exact = False
         for index, frame in enumerate(self.frames):
-            if frame.next < self.pos - 1 or (frame.next == NOWHERE and frame.seen < best):
-                self._search(frame, best)
+            self._search(frame, best)
             tie = frame.next == best < NOWHERE and not frame.closed and not (frame.loose and exact)
             if frame.next < best or tie:
                 best = frame.next
                 who = index
                 exact = not frame.loose
+        if self.lost and self.frames and not self.frames[0].closed and len(self.frames) < self.bounds.max_depth:
+            for index, frame in enumerate(self.lost, len(self.frames)):
+                self._search(frame, best)
+                if frame.next < best and not frame.closing:
+                    who, best = index, frame.next
         return who, best
 
     def _search(self, frame: Frame, limit: int) -> None:
-        """Find the frame's next boundary line. With the budget spent there is none: the open leaf takes the rest."""
+        """Know the frame's next boundary line. With the budget spent there is none: the open leaf takes the rest."""
+        if frame.next >= self.pos - 1 and (frame.next != NOWHERE or frame.seen >= limit):
+            return
         if self.budget < 0:
             self.flags.add("depth_limit")
             frame.give_up()

@@ -17,7 +17,8 @@ _MAX_WORD = 60
 class Part:
     """A leaf, as a view on the raw mail: `offset` and `length` in bytes, still transfer-encoded.
 
-    `ordinal` counts leaves depth-first from 1; `parent_ordinal` is for parts that were unpacked out of another.
+    `ordinal` counts leaves depth-first from 1; `parent_ordinal` is for parts that were unpacked out of another. One
+    of these that is no view on the raw mail has its bytes in `data`, and `offset` and `length` 0.
     """
 
     ordinal: int
@@ -35,6 +36,7 @@ class Part:
     header_offset: int
     header_length: int
     flags: tuple[str, ...]
+    data: bytes | None = None
 
 
 def make_part(

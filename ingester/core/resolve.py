@@ -10,7 +10,7 @@ from hashlib import sha256
 from uuid import UUID
 
 MAX_CITATIONS = 50
-"""Cited ids looked up for one mail: In-Reply-To first, then the newest References."""
+"""Cited ids looked up for one mail: In-Reply-To first, then the newest References, then what a report names."""
 
 
 class Method(StrEnum):
@@ -73,13 +73,17 @@ def own_id(rfc_id: str | None, raw_sha256: bytes) -> str:
     return rfc_id or f"{raw_sha256.hex()[:40]}@no-message-id.invalid"
 
 
-def citations(own: str, in_reply_to: Sequence[str], references: Sequence[str]) -> tuple[Citation, ...]:
-    """In-Reply-To, then References newest to oldest; each id once, its own never (RFC 5322, 3.6.4)."""
+def citations(
+    own: str, in_reply_to: Sequence[str], references: Sequence[str], reported: Sequence[str] = ()
+) -> tuple[Citation, ...]:
+    """In-Reply-To, References newest to oldest, what a report names; each once, its own never (RFC 5322, 3.6.4)."""
     found: dict[str, Method] = {}
     for rfc_id in in_reply_to:
         found.setdefault(rfc_id, Method.IN_REPLY_TO)
     for rfc_id in reversed(references):
         found.setdefault(rfc_id, Method.REFERENCES)
+    for rfc_id in reported:
+        found.setdefault(rfc_id, Method.REPORT)
     found.pop(own, None)
     chosen = list(found.items())[:MAX_CITATIONS]
     return tuple(Citation(rfc_id=rfc_id, hash=id_hash(rfc_id), method=method) for rfc_id, method in chosen)

@@ -56,7 +56,7 @@ def decode_words(text: str) -> str:
             run.clear()
         if not neighbours:
             out.append(gap)
-        run += _decode_b(match.group(3)) if match.group(2) in "bB" else _decode_q(match.group(3))
+        run += _decode_b(match.group(3)) if match.group(2) in "bB" else _decode_q(match.group(3), charset)
         label = charset
         end = match.end()
     if label is not None:
@@ -75,5 +75,11 @@ def _decode_b(body: str) -> bytes:
         return body.encode("utf-8", "replace")
 
 
-def _decode_q(body: str) -> bytes:
-    return a2b_qp(body.encode("utf-8", "replace"), header=True)
+def _decode_q(body: str, charset: str) -> bytes:
+    """Raw 8-bit within a word, against RFC 2047, 4.2, has been read already: it goes back to the word's charset."""
+    codec = None if body.isascii() else codec_of(charset)
+    try:
+        data = body.encode(codec or "utf-8")
+    except UnicodeError:
+        data = body.encode("utf-8", "replace")
+    return a2b_qp(data, header=True)

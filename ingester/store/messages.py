@@ -12,9 +12,11 @@ from typing import Any
 from uuid import UUID
 
 from ingester.core.envelope import Envelope
-from ingester.core.message import Message, PartRow
+from ingester.core.kind import Verdict
+from ingester.core.message import Message
 from ingester.core.outcome import Reason
-from ingester.core.resolve import Attachment, Candidate, id_hash
+from ingester.core.resolve import Attachment, Candidate, Method, id_hash
+from ingester.core.rows import PartRow
 from ingester.core.rules import Standing
 from ingester.store.db import Connection
 
@@ -49,7 +51,7 @@ class Delivery:
     envelope_to: tuple[str, ...]
     role: str
     tag: str | None
-    kind: str
+    verdict: Verdict
     attachment: Attachment
     decision: dict[str, Any]
 
@@ -181,7 +183,8 @@ async def write(connection: Connection, tenant_id: UUID, mails: Sequence[Mail]) 
 def _root(mail: Mail, delivery: Delivery) -> int:
     """A 64-bit key that the mails of one conversation in one mailbox share, as far as the oldest cited id tells."""
     cites = delivery.attachment.cites
-    oldest = cites[-1].hash if cites else id_hash(mail.rfc_message_id)
+    chain = [citation for citation in cites if citation.method is not Method.REPORT] or cites
+    oldest = chain[-1].hash if chain else id_hash(mail.rfc_message_id)
     return int.from_bytes(sha256(delivery.mailbox_id.bytes + oldest).digest()[:8], "big", signed=True)
 
 
@@ -204,7 +207,7 @@ def _mail(mail: Mail, raws: list[bytes]) -> dict[str, Any]:
         "receipt": receipt(mail.envelope),
         "message": {} if message is None else _message(mail, message),
         "parts": [] if message is None else [_part(part) for part in message.parts],
-        "deliveries": [_delivery(delivery) for delivery in mail.deliveries],
+        "deliveries": [_delivery(delivery, message) for delivery in mail.deliveries],
         "refusals": [_refusal(mail.envelope, refused) for refused in mail.refused],
     }
 
@@ -244,6 +247,7 @@ def _message(mail: Mail, message: Message) -> dict[str, Any]:
         "subject": message.subject,
         "body_text": message.body_text,
         "body_html": message.body_html,
+        "reply_text": message.reply_text,
         "sender_verified": False,
         "sender_expected": False,
         "spf": "unknown",
@@ -259,7 +263,7 @@ def _message(mail: Mail, message: Message) -> dict[str, Any]:
     }
 
 
-def _delivery(delivery: Delivery) -> dict[str, Any]:
+def _delivery(delivery: Delivery, message: Message | None) -> dict[str, Any]:
     attachment = delivery.attachment
     return {
         "message_id": delivery.message_id,
@@ -268,7 +272,12 @@ def _delivery(delivery: Delivery) -> dict[str, Any]:
         "receipt_id": delivery.receipt_id,
         "envelope_to": [clean(text) for text in delivery.envelope_to],
         "own": {
-            "kind": delivery.kind,
+            "kind": delivery.verdict.kind,
+            "details": {
+                "kind_evidence": delivery.verdict.evidence,
+                "calendar": message.calendar if message else None,
+                "report": message.report if message else None,
+            },
             "thread_id": attachment.thread_id,
             "delivery_role": delivery.role,
             "recipient_tag": None if delivery.tag is None else clean(delivery.tag),
@@ -282,6 +291,7 @@ def _delivery(delivery: Delivery) -> dict[str, Any]:
 
 
 def _part(part: PartRow) -> dict[str, Any]:
+    """A part's columns. Bytes that are no view on the raw mail go as hex, which is twice their size."""
     return {
         "ordinal": part.ordinal,
         "parent_ordinal": part.parent_ordinal,
@@ -293,12 +303,12 @@ def _part(part: PartRow) -> dict[str, Any]:
         "original_filename": part.original_filename,
         "content_id": part.content_id,
         "encoding": part.encoding,
-        "offset": part.offset,
-        "length": part.length,
+        "offset": part.offset if part.data is None else None,
+        "length": part.length if part.data is None else None,
         "decoded_size": part.decoded_size,
         "sha256": _hex(part.sha256),
         "flags": part.flags,
-        "data": None,
+        "data": None if part.data is None else _hex(part.data),
     }
 
 

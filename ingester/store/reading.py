@@ -36,6 +36,7 @@ class StoredMessage:
     thread_id: UUID
     direction: str
     kind: str
+    details: dict[str, Any]
     status: str
     rfc_message_id: str
     in_reply_to: str | None
@@ -166,11 +167,12 @@ async def message(connection: Connection, tenant_id: UUID, message_id: UUID) -> 
     row = await connection.fetchrow(
         """
         SELECT m.tenant_id, t.slug AS tenant, m.id, m.mailbox_id, b.domain, b.local_part, m.thread_id, m.direction,
-               m.kind, m.status, m.rfc_message_id, m.in_reply_to, m.reference_ids, m.from_address, m.from_name,
-               m.to_addresses, m.cc_addresses, m.reply_to_addresses, m.header_to, m.delivery_role, m.recipient_tag,
-               m.envelope_from, m.subject, m.body_text, m.body_html, m.reply_text, m.reply_match_status,
-               m.reply_match_method, m.reply_to_email_id, m.sender_verified, m.sender_expected, m.spf, m.dkim,
-               m.dmarc, m.arc, m.quarantined, m.flags, m.decision, m.raw_id, m.size, m.sent_at, m.received_at
+               m.kind, m.details, m.status, m.rfc_message_id, m.in_reply_to, m.reference_ids, m.from_address,
+               m.from_name, m.to_addresses, m.cc_addresses, m.reply_to_addresses, m.header_to, m.delivery_role,
+               m.recipient_tag, m.envelope_from, m.subject, m.body_text, m.body_html, m.reply_text,
+               m.reply_match_status, m.reply_match_method, m.reply_to_email_id, m.sender_verified, m.sender_expected,
+               m.spf, m.dkim, m.dmarc, m.arc, m.quarantined, m.flags, m.decision, m.raw_id, m.size, m.sent_at,
+               m.received_at
         FROM messages m
         JOIN tenants t ON t.id = m.tenant_id
         JOIN mailboxes b ON b.tenant_id = m.tenant_id AND b.id = m.mailbox_id

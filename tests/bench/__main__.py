@@ -12,6 +12,7 @@ from rich.table import Table
 from ingester.store.embedded import LocalPostgresError
 from tests.bench import corpus as corpora
 from tests.bench import e2e as whole
+from tests.bench import mime as reading
 from tests.bench import report as reports
 from tests.bench.subject import BenchError
 
@@ -42,6 +43,7 @@ def main() -> None:
     python -m tests.bench e2e                      the table
     python -m tests.bench e2e --json before.json   and the same as JSON
     python -m tests.bench e2e --compare before.json
+    python -m tests.bench mime                     reading alone, against the standard library
     """
 
 
@@ -114,6 +116,28 @@ def e2e(
         reports.save(report, json_file)
     if stored:
         reports.show_ratios(report, stored, console)
+    if report.problems:
+        sys.exit(1)
+
+
+@main.command()
+@_seed
+@click.option("--mails", default=500, show_default=True, type=click.IntRange(1), help="Mails in each run.")
+@click.option("--runs", default=3, show_default=True, type=click.IntRange(1), help="Runs; medians are shown.")
+@click.option(
+    "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Also write the figures here."
+)
+@_cache
+def mime(seed: int, mails: int, runs: int, json_file: Path | None, cache: Path) -> None:
+    """Reading alone: scan and decode against the standard library's compat32, large mails, crafted mails.
+
+    Exit status 1 when a bound is broken.
+    """
+    console = Console(width=None if sys.stdout.isatty() else 130)
+    report = reading.run(seed=seed, mails=mails, runs=runs, cache=cache)
+    reading.show(report, console)
+    if json_file:
+        reading.save(report, json_file)
     if report.problems:
         sys.exit(1)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Cli
+from tests.core.tnef_files import attachment, tnef
 
 PNG = bytes(range(256)) * 3
 MIXED = (
@@ -129,6 +130,24 @@ def test_raw_gives_back_every_byte(town: Cli, raw: bytes, tmp_path: Path) -> Non
     assert town.run("raw", outcome.arrival_id).stdout_bytes == raw
     assert town.ok("raw", outcome.stored[0].message_id, "-o", tmp_path / "mail") == ""
     assert (tmp_path / "mail").read_bytes() == raw
+
+
+def test_parts_out_of_a_part_have_their_bytes(town: Cli) -> None:
+    raw = (
+        b"Content-Type: multipart/mixed; boundary=XX\r\n\r\n--XX\r\n\r\nbegin 644 cat.txt\r\n#0V%T\r\n`\r\nend\r\n"
+        b"--XX\r\nContent-Type: application/ms-tnef; name=winmail.dat\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+        + b64encode(tnef(attachment(b"a.png", PNG), attachment(b"empty", b"")))
+        + b"\r\n--XX--\r\n"
+    )
+    stored = town.accept(raw, "support@acme.test").stored[0]
+    parts = town.json("show", stored.message_id)["parts"]
+    assert [(part["path"], part["parent_ordinal"], part["filename"]) for part in parts] == [
+        ("1", None, None), ("1.u1", 1, "cat.txt"), ("2", None, "winmail.dat"),
+        ("2.t1", 3, "a.png"), ("2.t2", 3, "empty"),
+    ]  # fmt: skip
+    assert [part["offset"] is None for part in parts] == [False, False, False, True, True]
+    pieces = [town.run("raw", stored.message_id, "--part", number).stdout_bytes for number in (2, 4, 5)]
+    assert pieces == [b"Cat", PNG, b""]
 
 
 def test_a_part_is_decoded_from_its_view(town: Cli) -> None:

@@ -1,12 +1,14 @@
 """Transfer decoding: against another decoder on all corpora, and on what is broken."""
 
 import re
+from binascii import a2b_base64
 from hashlib import sha256
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from ingester.core import content
 from ingester.core.content import WINDOW, decode_start, decode_view, measure, normalise_encoding
 from ingester.core.mime import Bounds, scan
 
@@ -35,6 +37,16 @@ def other_decoder(data: bytes, encoding: str) -> bytes:
     if encoding == "quoted-printable":
         joined = re.sub(rb"=\r?\n|=\Z", b"", data)
         return re.sub(rb"=([0-9A-Fa-f]{2})", lambda match: bytes([int(match.group(1), 16)]), joined)
+    if encoding == "uuencode":
+        lines = data[data.index(b"begin ") :].splitlines()[1:]
+        digits = [
+            (line[0] - 32 & 63, [char - 32 & 63 for char in line[1:]]) for line in lines if line and line[0] != 101
+        ]
+        return b"".join(
+            int("".join(f"{digit:06b}" for digit in line), 2).to_bytes(len(line) * 3 // 4)[:size]
+            for size, line in digits
+            if size
+        )
     return data
 
 
@@ -133,8 +145,17 @@ def test_other_encodings_are_the_identity(encoding: str) -> None:
         ('"8bit"', "8bit"),
         ("7 bit", "7bit"),
         ("", "7bit"),
+        ("x-uuencode", "uuencode"),
         ("x-rot13", "unknown"),
     ],
 )
 def test_encodings_have_one_spelling(value: str, encoding: str) -> None:
     assert normalise_encoding(value) == encoding
+
+
+def test_pybase64_takes_and_refuses_what_binascii_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = Random(1)
+    raws = [bytes(rng.choices(b"AZz09+/==\r\n -_\xff", k=rng.randrange(40))) for _ in range(20_000)]
+    found = [measure(raw, 0, len(raw), "base64") for raw in raws]
+    monkeypatch.setattr(content, "b64decode", lambda data, **_: a2b_base64(data, strict_mode=True))
+    assert [measure(raw, 0, len(raw), "base64") for raw in raws] == found

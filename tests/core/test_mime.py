@@ -29,8 +29,9 @@ def check(raw: bytes, bounds: Bounds) -> Message:
     assert len(structure.header.fields) <= bounds.max_header_fields
     pos = 0
     for part in message.parts:
-        assert pos <= part.header_offset <= part.header_offset + part.header_length == part.offset
-        pos = part.offset + part.length
+        if part.parent_ordinal is None:
+            assert pos <= part.header_offset <= part.header_offset + part.header_length == part.offset
+            pos = part.offset + part.length
         content = decode(raw, part)
         assert len(content) == part.decoded_size
         assert sha256(content).digest() == part.sha256

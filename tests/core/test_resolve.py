@@ -31,6 +31,15 @@ def test_in_reply_to_comes_first_then_references_newest_to_oldest() -> None:
     ]
 
 
+def test_what_a_report_names_comes_last() -> None:
+    cited = citations("own@x", ["parent@x"], ["root@x"], ["root@x", "ours@x", "own@x"])
+    assert [(c.rfc_id, c.method) for c in cited] == [
+        ("parent@x", Method.IN_REPLY_TO),
+        ("root@x", Method.REFERENCES),
+        ("ours@x", Method.REPORT),
+    ]
+
+
 def test_a_mail_does_not_cite_itself_and_citations_are_bounded() -> None:
     cited = citations("own@x", ["own@x"], [f"{n}@x" for n in range(1000)])
     assert len(cited) == MAX_CITATIONS

@@ -3,6 +3,8 @@
 import signal
 import socket
 import struct
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -16,6 +18,8 @@ from tests.mta import letter, letters, sending
 
 ENOUGH = {"INGESTER_SMTP__MAX_CONNECTIONS_PER_PREFIX": "200"}
 """50 senders, and a few callers beside them."""
+SECONDS = 20.0
+"""A safety net for what is asked again until it has come true."""
 
 # -- the drain --------------------------------------------------------------------------------------------------------
 
@@ -63,6 +67,14 @@ def test_drain_is_bounded(acme: Town) -> None:
 # -- certificates and proxies ---------------------------------------------------------------------------------------
 
 
+def asked_until(ask: Callable[[], str], wanted: str, *, before: str = "") -> None:
+    """Ask again and again until the answer begins so; what is said up to then must begin with `before`."""
+    end = time.monotonic() + SECONDS
+    while not (answer := ask()).startswith(wanted):
+        assert answer.startswith(before), answer
+        assert time.monotonic() < end, answer
+
+
 def presented(port: int) -> int:
     """The serial number of the certificate that a new connection is shown."""
     with calling(port) as caller:
@@ -78,14 +90,19 @@ def test_certificate_swap(acme: Town, tmp_path: Path) -> None:
         old.start_tls()
         assert presented(daemon.port) == first.serial
         second = write_pair(tmp_path)
-        while presented(daemon.port) != second.serial:
-            pass  # the files are looked at once a second
+        asked_until(lambda: str(presented(daemon.port)), str(second.serial), before=str(first.serial))
         daemon.wait_event("certificate.loaded")
         assert old.ask("EHLO client.test").startswith("250")
         assert old.deliver(letter("old@customer.test").stuffed).startswith("250")
         second.cert.write_text("no certificate")
-        while not any(line.get("event") == "certificate.unusable" for line in daemon.lines):
-            assert presented(daemon.port) == second.serial
+        unusable = {"event": "certificate.unusable"}.items()
+        asked_until(
+            lambda: (
+                f"{any(line.items() >= unusable for line in daemon.lines)} {presented(daemon.port) == second.serial}"
+            ),
+            "True True",
+            before="False True",
+        )
     (row,) = acme.ask("SELECT tls FROM receipts")
     assert row["tls"].startswith("TLSv1.")
 
@@ -141,19 +158,16 @@ def test_directory_changes_while_it_runs(acme: Town) -> None:
         command(acme.url, "mailbox", "suspend", "new@acme.test")
         caller.send(letter("b@customer.test").stuffed)  # its RCPT was taken before
         assert caller.answer().startswith("450 4.2.1")
-        while not (answer := rcpt(caller, "new@acme.test")).startswith("450 4.2.1"):
-            assert answer.startswith("250")  # until the notification has come
+        asked_until(lambda: rcpt(caller, "new@acme.test"), "450 4.2.1", before="250")  # the notification is on its way
         command(acme.url, "mailbox", "resume", "new@acme.test")
         assert caller.deliver(letter("c@customer.test").stuffed, "new@acme.test").startswith("250")
 
         command(acme.url, "route", "add", "alias", "other@acme.test", "--to", "new@acme.test")
         assert caller.deliver(letter("d@customer.test").stuffed, "other@acme.test").startswith("250")
         command(acme.url, "route", "remove", "alias", "other@acme.test")
-        while not (answer := rcpt(caller, "other@acme.test")).startswith("550 5.1.1"):
-            assert answer.startswith("250")
+        asked_until(lambda: rcpt(caller, "other@acme.test"), "550 5.1.1", before="250")
         command(acme.url, "tenant", "suspend", "acme")
-        while not (answer := rcpt(caller, "new@acme.test")).startswith("450 4.2.1"):
-            assert answer.startswith("250")
+        asked_until(lambda: rcpt(caller, "new@acme.test"), "450 4.2.1", before="250")
         assert rcpt(caller, "support@globex.test").startswith("250")
         assert daemon.terminate() == 0
     stored = {row[0] for row in acme.ask("SELECT rfc_message_id FROM messages")}

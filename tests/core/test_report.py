@@ -1,0 +1,289 @@
+"""Delivery status, feedback and disposition reports: what MTAs really send, what nobody should, and the cost."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from time import process_time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ingester.core.message import digest
+from ingester.core.mime import Bounds
+from ingester.core.report import (
+    MAX_BYTES,
+    MAX_RECIPIENTS,
+    MAX_TEXT,
+    REPORT_PARTS,
+    DeliveryStatus,
+    Disposition,
+    Feedback,
+    Recipient,
+    Report,
+    read_report,
+)
+
+MB = 1 << 20
+
+
+def status(text: str) -> DeliveryStatus:
+    found = read_report("delivery-status", text.replace("\n", "\r\n").encode())
+    assert isinstance(found, DeliveryStatus)
+    return found
+
+
+def feedback(text: str) -> Feedback:
+    found = read_report("feedback-report", text.encode())
+    assert isinstance(found, Feedback)
+    return found
+
+
+def disposition(text: str) -> Disposition:
+    found = read_report("disposition-notification", text.encode())
+    assert isinstance(found, Disposition)
+    return found
+
+
+def recipient(
+    final: str | None,
+    action: str | None,
+    code: str | None,
+    *,
+    original: str | None = None,
+    diagnostic: str | None = None,
+    remote: str | None = None,
+) -> Recipient:
+    return Recipient(
+        final_recipient=final,
+        original_recipient=original,
+        action=action,
+        status=code,
+        diagnostic_code=diagnostic,
+        remote_mta=remote,
+    )
+
+
+def test_postfix() -> None:
+    found = status(
+        "Reporting-MTA: dns; mx.demo.test\nX-Postfix-Queue-ID: 4ABC\nX-Postfix-Sender: rfc822; s@demo.test\n"
+        "Arrival-Date: Tue,  4 Mar 2025 10:00:00 +0100 (CET)\n\n"
+        "Final-Recipient: rfc822; a@b.test\nOriginal-Recipient: rfc822;A@b.test\nAction: failed\nStatus: 5.1.1\n"
+        "Remote-MTA: dns; mail.b.test\nDiagnostic-Code: smtp; 550 5.1.1 <a@b.test>:\n    User unknown\n"
+    )
+    assert (found.reporting_mta, found.arrival_date) == ("mx.demo.test", datetime(2025, 3, 4, 9, tzinfo=UTC))
+    assert found.recipients == (
+        recipient(
+            "a@b.test",
+            "failed",
+            "5.1.1",
+            original="A@b.test",
+            diagnostic="smtp; 550 5.1.1 <a@b.test>: User unknown",
+            remote="mail.b.test",
+        ),
+    )
+    assert not found.cut
+
+
+def test_exchange() -> None:
+    found = status(
+        "Reporting-MTA: dns;AM0PR.eurprd.prod.outlook.test\nReceived-From-MTA: dns;x.test\n"
+        "Arrival-Date: Tue, 4 Mar 2025 09:00:00 +0000\n\n"
+        "Final-Recipient: rfc822;a@b.test\nAction: failed\nStatus: 5.1.10\n"
+        "Diagnostic-Code: smtp;550 5.1.10 RESOLVER.ADR.RecipientNotFound; not found\n"
+    )
+    assert found.reporting_mta == "AM0PR.eurprd.prod.outlook.test"
+    assert found.recipients[0].status == "5.1.10"
+
+
+def test_ses_has_fields_in_its_own_order_and_untyped_text() -> None:
+    found = status(
+        "Reporting-MTA: dns; amazonses.test\n\nAction: failed\nFinal-Recipient: rfc822; a@b.test\n"
+        "Diagnostic-Code: smtp; 550 no such user\nStatus: 5.1.1\n\n\n"
+    )
+    assert found.recipients == (recipient("a@b.test", "failed", "5.1.1", diagnostic="smtp; 550 no such user"),)
+
+
+def test_exim_and_gmail() -> None:
+    exim = status(
+        "Reporting-MTA: dns; exim.test\n\nAction: failed\nFinal-Recipient: rfc822;a@b.test\nStatus: 5.0.0\n"
+        "Remote-MTA: dns; b.test\nDiagnostic-Code: smtp; 550 no\n"
+    )
+    assert (exim.recipients[0].status, exim.recipients[0].remote_mta) == ("5.0.0", "b.test")
+    gmail = status(
+        "Reporting-MTA: dns; googlemail.test\nArrival-Date: Tue, 04 Mar 2025 01:00:00 -0800 (PST)\n"
+        "X-Original-Message-ID: <o@demo.test>\n\nFinal-Recipient: rfc822; a@b.test\nAction: failed\nStatus: 4.4.1\n"
+        "Diagnostic-Code: smtp; The recipient server did not accept our requests to connect.\n"
+        "Last-Attempt-Date: Tue, 04 Mar 2025 02:00:00 -0800 (PST)\n"
+    )
+    assert (gmail.recipients[0].action, gmail.recipients[0].status) == ("failed", "4.4.1")
+
+
+def test_several_recipients_and_blank_lines_with_blanks() -> None:
+    found = status(
+        "Reporting-MTA: dns; x\n \t\nFinal-Recipient: rfc822; <a@b>\nAction: FAILED\n\n \n\n"
+        "Final-Recipient: utf-8; \u00fc@b\nAction: Delayed (so far)\nStatus: 4.0.0 (host unknown)\n\n"
+        "Final-Recipient: c@b\nAction: exploded\nStatus: bad\n"
+    )
+    assert found.recipients == (
+        recipient("a@b", "failed", None),
+        recipient("\u00fc@b", "delayed", "4.0.0"),
+        recipient("c@b", "other", None),
+    )
+
+
+def test_a_forgotten_empty_line() -> None:
+    found = status("Reporting-MTA: dns; x\nFinal-Recipient: rfc822; a@b\nAction: failed\nStatus: 5.2.2\n")
+    assert (found.reporting_mta, found.recipients) == ("x", (recipient("a@b", "failed", "5.2.2"),))
+
+
+def test_free_text_is_no_report() -> None:
+    assert read_report("delivery-status", b"This Message was undeliverable\r\n\r\n<a@b> has no room") is None
+    assert read_report("feedback-report", b"Hello: there") is None
+    assert read_report("disposition-notification", b"") is None
+
+
+def test_the_number_of_recipients_is_bounded() -> None:
+    found = status("Reporting-MTA: dns; x\n\n" + "Final-Recipient: rfc822; a@b\nAction: failed\n\n" * 1000)
+    assert len(found.recipients) == MAX_RECIPIENTS
+    assert found.cut
+
+
+def test_feedback_of_abuse() -> None:
+    found = feedback(
+        "Feedback-Type: Abuse\r\nUser-Agent: Yahoo!-Mail-Feedback/2.0\r\nVersion: 0.1\r\n"
+        "Original-Mail-From: <bounce+x@demo.test>\r\nOriginal-Rcpt-To: <a@b.test>\r\nOriginal-Rcpt-To: c@b.test\r\n"
+        "Received-Date: Tue, 4 Mar 2025 09:00:00 GMT\r\nReported-Domain: demo.test\r\nSource-IP: [192.0.2.7] (x)\r\n"
+    )
+    assert (found.feedback_type, found.user_agent) == ("abuse", "Yahoo!-Mail-Feedback/2.0")
+    assert (found.original_mail_from, found.original_rcpt_to) == ("bounce+x@demo.test", ("a@b.test", "c@b.test"))
+    assert (found.source_ip, found.reported_domain) == ("192.0.2.7", ("demo.test",))
+    assert found.arrival_date == datetime(2025, 3, 4, 9, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("ip", "kept"), [("2001:DB8::1", "2001:db8::1"), ("IPv6:2001:db8::1", "2001:db8::1"), ("no", None), ("", None)]
+)
+def test_a_source_ip_is_one_or_none(ip: str, kept: str | None) -> None:
+    assert feedback(f"Feedback-Type: x y\r\nSource-IP: {ip}\r\n").source_ip == kept
+
+
+def test_a_failed_authentication() -> None:
+    found = feedback("Feedback-Type: auth-failure\nAuth-Failure: dmarc\nUser-Agent: x\n\nSource-IP: 192.0.2.1\n")
+    assert (found.feedback_type, found.auth_failure, found.source_ip) == ("auth-failure", "dmarc", "192.0.2.1")
+
+
+@pytest.mark.parametrize(
+    ("value", "what", "mode"),
+    [
+        ("manual-action/MDN-sent-manually; displayed", "displayed", "manual-action"),
+        ("automatic-action/MDN-sent-automatically; deleted/error", "deleted", "automatic-action"),
+        ("manual-action/MDN-sent-manually;displayed", "displayed", "manual-action"),
+        ("displayed", "displayed", None),
+        (";", None, None),
+    ],
+)
+def test_disposition(value: str, what: str | None, mode: str | None) -> None:
+    found = disposition(
+        "Reporting-UA: host; Thunderbird\r\nFinal-Recipient: rfc822;a@b.test\r\n"
+        f"Original-Message-ID: <o@demo.test>\r\nDisposition: {value}\r\n"
+    )
+    assert (found.disposition, found.mode) == (what, mode)
+    assert (found.original_message_id, found.final_recipient) == ("o@demo.test", "a@b.test")
+    assert found.reporting_ua == "host; Thunderbird"
+
+
+def test_failed_recipients_of_a_header() -> None:
+    raw = (
+        b"From: Mail Delivery System <Mailer-Daemon@x.test>\r\nX-Failed-Recipients: a@b.test,\r\n c@b.test\r\n\r\nText"
+    )
+    found = digest(raw, Bounds()).report
+    assert isinstance(found, DeliveryStatus)
+    assert [one.final_recipient for one in found.recipients] == ["a@b.test", "c@b.test"]
+    assert {one.action for one in found.recipients} == {"failed"}
+
+
+@pytest.mark.parametrize(
+    ("name", "recipients", "statuses"),
+    [
+        ("mime-enmime/dsn/testdata/multi_recipient_dsn.raw", 3, {"5.0.0", "4.0.0"}),
+        ("mime-enmime/dsn/testdata/delayed_dsn.raw", 1, {"4.0.0"}),
+        ("mime-enmime/dsn/testdata/dsn_with_multipart_alternative.raw", 1, {"5.1.10"}),
+        ("mime-postalmime/fixtures/bounce.eml", 1, {"5.0.0"}),
+        ("mime-nodemailer/fixtures/delivery-status.eml", 1, {"5.1.1"}),
+        ("mime-rubymail/fixtures/emails/multipart_report_emails/multi_address_bounce1.eml", 5, {"5.1.1"}),
+        ("mime-rubymail/fixtures/emails/multipart_report_emails/multipart_report_multiple_status.eml", 1, {"5.3.0"}),
+        ("mime-rubymail/fixtures/emails/multipart_report_emails/report_422.eml", 1, {"4.2.2"}),
+        ("mime-rubymail/fixtures/emails/multipart_report_emails/report_530.eml", 1, {"5.3.0"}),
+        ("mime-cpython/msg_43.txt", 25, {"5.7.1"}),
+    ],
+)
+def test_bounces_of_the_corpora(corpora: Path, name: str, recipients: int, statuses: set[str]) -> None:
+    found = digest((corpora / name).read_bytes(), Bounds()).report
+    assert isinstance(found, DeliveryStatus)
+    assert len(found.recipients) == recipients
+    assert {one.status for one in found.recipients} == statuses
+    assert all(one.final_recipient and "@" in one.final_recipient for one in found.recipients)
+
+
+def test_feedback_of_the_corpora(corpora: Path) -> None:
+    names = sorted((corpora / "dkim-stalwart/arf").glob("*.eml"))
+    found = [
+        digest(name.read_bytes(), Bounds()).report for name in (*names, corpora / "mime-postalmime/fixtures/arf.eml")
+    ]
+    kinds = ["abuse", "abuse", "auth-failure", "auth-failure", "auth-failure", "abuse"]
+    assert [one.feedback_type for one in found if isinstance(one, Feedback)] == kinds
+    last = found[-1]
+    assert isinstance(last, Feedback)
+    assert (last.source_ip, last.original_rcpt_to) == ("192.0.2.1", ("user@example.com",))
+
+
+# -- hostile ----------------------------------------------------------------------------------------------------------
+
+
+def texts(report: Report) -> list[str]:
+    values = [getattr(report, name) for name in type(report).__slots__]
+    if isinstance(report, DeliveryStatus):
+        values += [getattr(one, name) for one in report.recipients for name in Recipient.__slots__]
+    return [value for value in values if isinstance(value, str)]
+
+
+_TYPES = sorted(set(REPORT_PARTS.values()))
+_FIELDS = st.lists(
+    st.one_of(
+        st.sampled_from([
+            b"", b" ", b"Final-Recipient: rfc822; a@b", b"Final-Recipient: ;", b"Action: failed", b"Status: 5.1.1",
+            b"Disposition: a/b; c", b"Feedback-Type: abuse", b"Source-IP: \xff", b"Original-Message-ID: <", b":", b"\0",
+            b"Arrival-Date: 31 Feb", b"Reporting-MTA: =?utf-8?b?AAAA?=",
+        ]),
+        st.binary(max_size=30),
+    )
+)  # fmt: skip
+
+
+@given(st.sampled_from(_TYPES), _FIELDS)
+@settings(max_examples=300)
+def test_any_fields_give_bounded_text(report_type: str, lines: list[bytes]) -> None:
+    found = read_report(report_type, b"\r\n".join(lines))
+    if found is not None:
+        assert found.type == report_type
+        assert all(len(text) <= MAX_TEXT and "\0" not in text for text in texts(found))
+
+
+_UNITS = [
+    b"\n", b"\r\n", b"\n \n", b" ", b"A: b\n", b"A: b\n\n", b"Final-Recipient: rfc822; a@b\n\n", b"Action: failed\n",
+    b"Status: 5.1.", b"5.1.1", b"Final-Recipient: ", b"rfc822;", b"<", b"=?utf-8?q?a?= ", b"x", b"\n x", b"/",
+    b";", b"\xff", b"a-", b"Message-ID:\n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", _UNITS)
+@pytest.mark.parametrize(
+    "start", [b"", b"Final-Recipient: ", b"Status: ", b"Disposition: ", b"Feedback-Type: ", b"Original-Message-ID: <"]
+)
+@pytest.mark.parametrize("report_type", _TYPES)
+def test_a_megabyte_takes_less_than_a_fifth_of_a_second(report_type: str, start: bytes, unit: bytes) -> None:
+    data = start + (unit * (MB // len(unit) + 1))[:MB]
+    assert len(data) > MAX_BYTES
+    began = process_time()
+    read_report(report_type, data)
+    assert process_time() - began < 0.2

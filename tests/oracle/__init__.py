@@ -1,0 +1,1 @@
+"""Our reading of the corpora against what other readers make of them."""
