@@ -26,6 +26,8 @@ def own_server() -> Iterator[Cluster]:
 
 @pytest.fixture
 def own_town(own_server: Cluster) -> Iterator[Town]:
-    """The usual town on that server."""
+    """The usual town on that server, which runs again afterwards whatever the test has met with."""
     with own_server.clone() as url:
         yield town(url)
+        if own_server.server._process is None:
+            own_server.server.start()

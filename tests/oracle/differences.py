@@ -86,6 +86,9 @@ LIBRARY: Differences = {
     ),
 }
 
+BY_VERSION = {(f"{_RUBY}/plain_emails/raw_email_with_at_display_name.eml", "addresses")}
+"""Entries of LIBRARY that only newer Pythons show: the library of 3.11.2 reads these as we do."""
+
 _BINHEX = "BinHex is a container of its own (RFC 1741): the part is kept as it was sent."
 
 ZBATESON: Differences = {

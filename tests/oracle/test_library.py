@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.oracle import library
-from tests.oracle.differences import LIBRARY
+from tests.oracle.differences import BY_VERSION, LIBRARY
 from tests.oracle.reading import Leaf, Reading, differing, missing, ours
 
 FOLDERS = ("mime-rubymail", "mime-cpython", "mime-nodemailer", "mime-postalmime", "mime-enmime", "mime-zbateson")
@@ -51,4 +51,5 @@ def test_the_library_finds_nothing_that_we_do_not(corpora: Path) -> None:
     found = {
         (str(path.relative_to(corpora)), aspect) for path in mails(corpora) for aspect in compare(path.read_bytes())
     }
-    assert found == set(LIBRARY)
+    assert found <= set(LIBRARY)
+    assert set(LIBRARY) - BY_VERSION <= found, "an entry of the table is stale"
