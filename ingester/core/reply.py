@@ -11,6 +11,8 @@ from ingester.core.reply_html import mark_quotes
 from ingester.core.reply_lines import Kind, classify
 from ingester.core.reply_signature import mark_signatures
 
+MAX_JUDGED = 256 << 10
+"""Characters of a text that are judged; nobody has typed a longer one, and the judging needs copies of it."""
 MAX_LINES = 20_000
 """Lines of a text that are judged; what follows is kept, except for the rest of a marked quotation."""
 MAX_HTML = 512 << 10
@@ -23,8 +25,11 @@ _NOT_WORD = re.compile(r"[\W_]+")
 def reply_text(body_text: str, body_html: str | None) -> str:
     """The new text of a mail. Its lines are lines of `body_text` in their order; never blank when that is not.
 
-    Give `body_html` only when `body_text` was made of it. A forward without a word of its own is returned whole.
+    Give `body_html` only when `body_text` was made of it. A forward without a word of its own is returned whole, and so
+    is a text longer than MAX_JUDGED.
     """
+    if len(body_text) > MAX_JUDGED:
+        return body_text if body_text.strip() else ""
     text = body_text.replace("\r\n", "\n").replace("\r", "\n")
     lines = text.split("\n", MAX_LINES)
     rest = lines.pop() if len(lines) > MAX_LINES else None

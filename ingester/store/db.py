@@ -104,7 +104,7 @@ class Database:
         return connection
 
 
-_SESSION = {"application_name": "ingester", "timezone": "UTC", "jit": "off"}
+_SESSION = {"application_name": "ingester", "timezone": "UTC"}
 
 
 async def _as_it_is(_: Connection) -> None:

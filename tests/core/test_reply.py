@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ingester.core.html import TextMaker
 from ingester.core.message import digest
 from ingester.core.mime import Bounds
-from ingester.core.reply import reply_text
+from ingester.core.reply import MAX_JUDGED, reply_text
 from tests.core.replies import FRIENDS, LANGUAGES, REPLIES, Language, Reply
 
 MB = 1 << 20
@@ -174,3 +174,9 @@ def test_a_megabyte_of_html_is_cheap(unit: str, start: str, size: int) -> None:
     found = reply_text(body, html)
     assert process_time() - begun < 0.2
     assert bool(found.strip()) == bool(body.strip())
+
+
+def test_a_text_that_nobody_has_typed_is_kept_whole() -> None:
+    text = "> quoted\n" * (MAX_JUDGED // 9 + 1)
+    assert reply_text(text, None) is text
+    assert reply_text(" " * (MAX_JUDGED + 1), None) == ""

@@ -52,11 +52,11 @@ def test_kill_at_the_only_commit(acme: Town, point: str, stored: int) -> None:
 
 @pytest.mark.parametrize("times", [3, pytest.param(60, marks=pytest.mark.long)])
 def test_kill_under_load(acme: Town, times: int) -> None:
-    """50 senders are in the midst of it. Each start dies at another point, at a later commit than the one before."""
+    """50 senders are in the midst of it. Each start dies at another point, and at another commit."""
     port, mails = free_port(), letters(300 * times, *BOTH, size=4000)
     with sending(port, mails) as mta:
         for number in range(times):
-            faults = f"{POINTS[number % 3]}:kill@{10 + number}"
+            faults = f"{POINTS[number % 3]}:kill@{10 + number % 10}"
             with serving(acme.url, port=port, settings=with_faults(faults)) as daemon:
                 wait_killed(daemon)
         assert not mta.ended
@@ -172,7 +172,7 @@ def test_recipient_while_postgres_hangs(own_town: Town, own_server: Cluster) -> 
         with frozen(own_server):
             began = time.monotonic()
             assert caller.ask("RCPT TO:<sales@globex.test>").startswith("451 4.3.0")
-            assert time.monotonic() - began < 15
+            assert time.monotonic() - began < 30
         assert caller.ask("RCPT TO:<sales@globex.test>").startswith("250")
 
 

@@ -280,7 +280,7 @@ CREATE FUNCTION store_mails(p_tenant uuid, p_mails jsonb, p_raws bytea[],
 RETURNS TABLE (mail integer, mailbox uuid, message uuid, duplicate boolean, matched boolean)
 LANGUAGE plpgsql
 -- Plans are cached for the life of a connection, often from a time when the tables were empty. Every look-up here is by key.
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
 DECLARE
     m record;
