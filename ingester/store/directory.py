@@ -114,6 +114,7 @@ class Directory:
         self._database = database
         self._routes: dict[Address, Route] = {}
         self._asking: dict[Address, asyncio.Task[tuple[UUID, Route | Refusal]]] = {}
+        self._abandoned: set[asyncio.Task[tuple[UUID, Route | Refusal]]] = set()
         self._followed = False
         self._generation = 0
         self._follower: asyncio.Task[None] | None = None
@@ -145,9 +146,16 @@ class Directory:
 
     async def _ask(self, address: Address, now: datetime) -> tuple[UUID, Route | Refusal]:
         generation = self._generation
+        look = asyncio.create_task(self._look(address, now))
+        await asyncio.wait({look}, timeout=LOOKUP_SECONDS)
+        if not look.done():
+            # Not awaited: asyncpg takes a connection back only when the server has answered the cancellation.
+            self._abandoned.add(look)
+            look.add_done_callback(self._drop)
+            look.cancel()
+            raise Unavailable("directory")
         try:
-            async with asyncio.timeout(LOOKUP_SECONDS):
-                tenant_id, answer = await self._look(address, now)
+            tenant_id, answer = look.result()
         except Exception as error:
             raise Unavailable("directory") from error
         if isinstance(answer, Route) and self._followed and generation == self._generation:
@@ -155,6 +163,11 @@ class Directory:
                 self._routes.clear()
             self._routes[address] = answer
         return tenant_id, answer
+
+    def _drop(self, look: asyncio.Task[tuple[UUID, Route | Refusal]]) -> None:
+        self._abandoned.discard(look)
+        if not look.cancelled():
+            look.exception()  # nobody waits for it any more
 
     async def _look(self, address: Address, now: datetime) -> tuple[UUID, Route | Refusal]:
         try:
