@@ -5,6 +5,7 @@ The envelope's grammar is another one and lives in `address`. Linear; nothing ra
 
 import re
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from ingester.core.words import decode_words
 
@@ -21,10 +22,9 @@ _PLAIN = (
 _PLAIN_TOKEN = re.compile(_PLAIN)
 _QUOTED = r'"[^"\\]*+(?:\\.[^"\\]*+)*"'
 _TOKEN = re.compile(rf'(?P<quoted>{_QUOTED})|(?P<strange><[^<>"]*+(?:{_QUOTED}[^<>"]*+)*>)|' + _PLAIN, re.DOTALL)
-_COMMENT_EDGE = re.compile(r"\\.|[()]", re.DOTALL)
+_COMMENT_EDGE = re.compile(r"(?:\\.)+|\(+|\)+", re.DOTALL)
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _BLANKS = re.compile(r"\s+")
-_AROUND_DOTS = re.compile(r" ?([@.]) ?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +44,8 @@ class _Reader:
     comment: str = ""
     after: bool = False
     """Whether only blanks and comments came since the last address in angle brackets."""
+    left: int = MAX_TOKENS
+    """Tokens that may still be read. A run of brackets within a comment is one."""
 
     def add(self, piece: str) -> None:
         self.phrase.append(piece)
@@ -75,23 +77,24 @@ def parse_addresses(text: str, *, max_tokens: int = MAX_TOKENS) -> tuple[list[Ma
     What stands in angle brackets is the address, whatever the display name looks like. Encoded-words are decoded after
     the structure is known (RFC 2047, 6.2), so that a decoded comma or bracket cannot make an address.
     """
-    reader = _Reader()
+    reader = _Reader(left=max_tokens)
     pattern = _TOKEN
     comments = True
     pos = 0
-    for _ in range(max_tokens):
+    while reader.left > 0:
         match = pattern.match(text, pos)
         if match is None:
             break
+        reader.left -= 1
         pos = match.end()
         kind, piece = match.lastgroup, match.group()
         if kind in ("atom", "angle") and ('"' in piece) and pattern is _TOKEN:
             pattern = _PLAIN_TOKEN  # a quote that nothing closes: from here on quotes are characters like others
         if kind in ("angle", "strange"):
-            reader.finish(_address(piece[1:].removesuffix(">")))
+            reader.finish(_address(piece[1:].removesuffix(">"), reader))
             reader.after = True
         elif piece == "(" and comments:
-            close = _close_comment(text, pos)
+            close = _close_comment(text, pos, reader)
             comments = close >= 0
             if comments:
                 reader.note(text[pos : close - 1][:_MAX_NAME])
@@ -106,34 +109,38 @@ def parse_addresses(text: str, *, max_tokens: int = MAX_TOKENS) -> tuple[list[Ma
     return reader.done, pos < len(text)
 
 
-def _close_comment(text: str, pos: int) -> int:
-    """Where the comment that was opened before `pos` ends (they nest), or -1 when it does not."""
+def _close_comment(text: str, pos: int, reader: _Reader) -> int:
+    """Where the comment that was opened before `pos` ends (they nest), or -1 when it does not, as far as is read."""
     depth = 1
-    for match in _COMMENT_EDGE.finditer(text, pos):
-        edge = match.group()
-        depth += (edge == "(") - (edge == ")")
-        if not depth:
-            return match.end()
+    for match in islice(_COMMENT_EDGE.finditer(text, pos), reader.left):
+        reader.left -= 1
+        begin, end = match.span()
+        if text[begin] == "(":
+            depth += end - begin
+        elif text[begin] == ")":
+            if depth <= end - begin:
+                return begin + depth
+            depth -= end - begin
     return -1
 
 
-def _address(text: str) -> str:
+def _address(text: str, reader: _Reader) -> str:
     """What stands in angle brackets, without blanks around and within, and without a source route."""
     text = text.strip()[: 8 * _MAX_ADDRESS]
     if text.startswith("@") and ":" in text:
         text = text.partition(":")[2]
     if text.startswith('"'):
         return text
-    return _last_word(_without_comments(text) if "(" in text else text)
+    return _last_word(_without_comments(text, reader) if "(" in text else text)
 
 
-def _without_comments(text: str) -> str:
+def _without_comments(text: str, reader: _Reader) -> str:
     """Comments may stand on either side of the `@`, nested and with quoted brackets (RFC 5322, 3.2.2)."""
     kept: list[str] = []
     pos = 0
     while (begin := text.find("(", pos)) >= 0:
         kept.append(text[pos:begin])
-        close = _close_comment(text, begin + 1)
+        close = _close_comment(text, begin + 1, reader)
         pos = close if close >= 0 else len(text)
     return "".join([*kept, text[pos:]])
 
@@ -152,9 +159,15 @@ def _bare_address(tokens: list[str]) -> str | None:
 
 def _last_word(text: str) -> str:
     """The last word that holds an `@`, blanks around `@` and dots not counted; else all words together."""
-    if _BLANKS.search(text):
-        words = _AROUND_DOTS.sub(r"\1", _BLANKS.sub(" ", text)).split()
-        text = next((word for word in reversed(words) if "@" in word), "".join(words))
+    text = " ".join(text.split())
+    for sign in "@.":
+        text = text.replace(" " + sign, sign).replace(sign + " ", sign)
+    at = text.rfind("@")
+    if at < 0:
+        text = text.replace(" ", "")
+    else:
+        end = text.find(" ", at)
+        text = text[text.rfind(" ", 0, at) + 1 : end if end >= 0 else None]
     if text[:7].lower() == "mailto:":
         text = text[7:]
     return text.strip("'<>") if not text.startswith("[") else text.strip("'<>[]")

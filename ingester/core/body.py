@@ -4,10 +4,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape, unescape
+from itertools import islice
 from urllib.parse import unquote
 
 from ingester.core.charset import Ladder, clean
 from ingester.core.content import decode_start, pieces
+from ingester.core.flowed import is_flowed, join_flowed
 from ingester.core.html import TextMaker
 from ingester.core.mime import Node, Scan, decode
 from ingester.core.part import Part
@@ -44,8 +46,10 @@ def read_body(raw: bytes, scan: Scan, flags: set[str]) -> Body:
     choice = _choose(scan)
     ladder = Ladder(flags=flags)
     texts: dict[int, str] = {}
+    flowed = {node.part: node.params for node in scan.nodes if is_flowed(node.content_type, node.params)}
     for index in dict.fromkeys([*choice.text, *choice.html]):
-        texts[index] = _leaf_text(raw, scan.parts[index], ladder)
+        text = _leaf_text(raw, scan.parts[index], ladder)
+        texts[index] = join_flowed(text, flowed[index]) if index in flowed else text
     is_html = {index: scan.parts[index].content_type == "text/html" for index in texts}
     cited = _cited(texts[index] for index in texts if is_html[index])
     maker = TextMaker()
@@ -152,11 +156,9 @@ def _has(scan: Scan, indices: list[int], media: str) -> bool:
 
 def _cited(texts: Iterable[str]) -> frozenset[str]:
     """The Content-IDs that HTML cites (RFC 2392), percent-decoded, in lower case."""
-    found: set[str] = set()
+    found: dict[str, None] = {}
     for text in texts:
         for start in range(0, len(text), _STEP):
-            for match in _CID.finditer(text, start, start + _STEP + _MAX_CID):
-                found.add(unquote(unescape(match.group(1))).strip("<>").lower())
-                if len(found) >= _MAX_CITED:
-                    return frozenset(found)
-    return frozenset(found)
+            cited = _CID.finditer(text, start, start + _STEP + _MAX_CID)
+            found.update(dict.fromkeys(match.group(1) for match in cited))
+    return frozenset(unquote(unescape(one)).strip("<>").lower() for one in islice(found, _MAX_CITED))

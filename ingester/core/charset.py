@@ -4,9 +4,11 @@ Only codecs of the closed list are ever looked up: Python's registry would impor
 """
 
 import codecs
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from encodings.aliases import aliases
+from itertools import islice
 
 from charset_normalizer import from_bytes
 
@@ -88,7 +90,10 @@ class Ladder:
             steps = self._try(pieces(), codec, "replace") or []
             if sum(step.count("\ufffd") for step in steps) * _TOLERATED <= sum(map(len, steps)):
                 return "".join(steps)
-        detected = self._detect(pieces())
+        strays = _Strays.count(pieces())
+        if strays.few:
+            return "".join(self._try(pieces(), "utf_8", "surrogateescape") or [])
+        detected = self._detect(pieces(), _SINGLE_BYTE if strays.single else _CANDIDATES)
         steps = self._try(pieces(), detected, "strict") if detected is not None else None
         return "".join(self._try(pieces(), "cp1252", "replace") or []) if steps is None else "".join(steps)
 
@@ -101,31 +106,83 @@ class Ladder:
         try:
             for piece in pieces:
                 for at in range(0, len(piece), _STEP):
-                    text = carry + decoder.decode(piece[at : at + _STEP])
+                    text = carry + _readable(decoder.decode(piece[at : at + _STEP]), errors)
                     carry = "\r" if text.endswith("\r") else ""
                     out.append(clean(text.removesuffix("\r").replace("\r\n", "\n"), self.flags))
                     read += len(out[-1])
                     if read > self.room:
                         return out
-            out.append(clean(carry + decoder.decode(b"", final=True), self.flags))
+            out.append(clean(carry + _readable(decoder.decode(b"", final=True), errors), self.flags))
         except UnicodeError:
             return None
         return out
 
-    def _detect(self, pieces: Pieces) -> str | None:
+    def _detect(self, pieces: Pieces, candidates: list[str]) -> str | None:
         self.detections += 1
         if self.detections > MAX_DETECTIONS:
             return None
-        best = from_bytes(_sample(pieces), steps=1, chunk_size=SAMPLE, cp_isolation=_CANDIDATES).best()
+        best = from_bytes(_sample(pieces), steps=1, chunk_size=SAMPLE, cp_isolation=candidates).best()
         return codec_of(best.encoding) if best is not None else None
 
 
+@dataclass(frozen=True, slots=True)
+class _Strays:
+    """How the bytes that are not ASCII stand in a text: the lengths of their first runs, and the size of the text."""
+
+    runs: list[int]
+    size: int
+
+    @classmethod
+    def count(cls, pieces: Pieces) -> "_Strays":
+        """Look at the first MAX_TEXT bytes. A run that two pieces share counts as two."""
+        runs: list[int] = []
+        size = 0
+        for piece in pieces:
+            found = islice(_RUN.finditer(piece, 0, max(MAX_TEXT - size, 0)), _MAX_RUNS - len(runs))
+            runs += [match.end() - match.start() for match in found]
+            size += len(piece)
+            if len(runs) >= _MAX_RUNS or size >= MAX_TEXT:
+                break
+        return cls(runs, size)
+
+    @property
+    def few(self) -> bool:
+        """Whether they are slips in ASCII text, not a text in another charset: it would have whole words of them."""
+        number = sum(self.runs)
+        share = _STRAY_SHARE if number > _STRAY_PAIR else _STRAY_PAIR_SHARE
+        return max(self.runs, default=0) <= _STRAY_PAIR and number <= _MAX_STRAYS and number * share <= self.size
+
+    @property
+    def single(self) -> bool:
+        """Whether most stand alone, which is how accents stand: a multi-byte charset would take letters after them."""
+        return 2 * sum(self.runs) < 3 * len(self.runs)
+
+
+def _readable(text: str, errors: str) -> str:
+    """With the bytes that were no utf-8, and came through as surrogates, read as cp1252."""
+    return _ESCAPED.sub(_as_cp1252, text) if errors == "surrogateescape" else text
+
+
+def _as_cp1252(match: re.Match[str]) -> str:
+    return match.group().encode("utf-8", "surrogateescape").decode("cp1252", "replace")
+
+
+_RUN = re.compile(rb"[\x80-\xff]+")
+_ESCAPED = re.compile("[\udc80-\udcff]")
+_MAX_RUNS = 200
+_MAX_STRAYS = 16
+"""Bytes that are not ASCII in a text that is taken for ASCII with slips."""
+_STRAY_SHARE = 50
+"""One byte in so many may be such a slip."""
+_STRAY_PAIR = 2
+_STRAY_PAIR_SHARE = 4
+"""One or two are slips even in a short text, and stand together at most in pairs."""
 _WIDE = ("utf_7", "utf_16", "utf_32", "iso2022", "hz")
 """Codecs for which bytes that look like ASCII need not be."""
-_CANDIDATES = [
-    "utf_8", "cp1252", "cp1251", "cp1250", "cp1253", "cp1254", "cp1255", "cp1256", "koi8_r", "gb18030", "big5",
-    "cp932", "euc_jp", "cp949", "iso8859_2",
+_SINGLE_BYTE = [
+    "utf_8", "cp1252", "cp1251", "cp1250", "cp1253", "cp1254", "cp1255", "cp1256", "koi8_r", "iso8859_2",
 ]  # fmt: skip
+_CANDIDATES = [*_SINGLE_BYTE, "gb18030", "big5", "cp932", "euc_jp", "cp949"]
 
 
 def codec_of(label: str | None) -> str | None:

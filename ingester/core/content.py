@@ -12,6 +12,7 @@ from io import BytesIO
 
 from pybase64 import b64decode
 
+from ingester.core.binhex import decode_binhex
 from ingester.core.uuencode import decode_uu
 
 WINDOW = 256 << 10
@@ -42,6 +43,12 @@ _NAMES = {
     "xuuencode": "uuencode",
     "uue": "uuencode",
     "xuue": "uuencode",
+    "binhex": "binhex",
+    "xbinhex": "binhex",
+    "binhex40": "binhex",
+    "xbinhex40": "binhex",
+    "macbinhex40": "binhex",
+    "xmacbinhex40": "binhex",
 }
 
 
@@ -65,7 +72,7 @@ def find(raw: bytes, needle: bytes, at: int, stop: int) -> int:
 
 
 def normalise_encoding(value: str) -> str:
-    """The one spelling of a Content-Transfer-Encoding: that of RFC 2045, 6, or `uuencode`, or `unknown`.
+    """The one spelling of a Content-Transfer-Encoding: that of RFC 2045, 6, or `uuencode`, `binhex`, `unknown`.
 
     Comments, quotes, blanks and dashes do not count: `Base-64 (RFC 2045)` is meant well.
     """
@@ -110,6 +117,8 @@ def pieces(raw: bytes, offset: int, length: int, encoding: str, faults: set[str]
         return _quoted_printable(raw, offset, offset + length, faults)
     if encoding == "uuencode":
         return decode_uu(raw, offset, offset + length, faults)
+    if encoding == "binhex":
+        return decode_binhex(raw, offset, offset + length, faults)
     return iter((memoryview(raw)[offset : offset + length],))
 
 

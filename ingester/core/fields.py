@@ -9,10 +9,11 @@ from ingester.core.content import find
 Field = tuple[str, bytes]
 """Name in lower case, value as it stands between the colon and the line end, folding included."""
 
-_FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*)\n?")
+FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*)\n?")
+"""A field at the beginning of a line, its line end included; blanks before the colon are obsolete (RFC 5322, 4.5)."""
 _FIELD_NAME = re.compile(rb"[!-9;-~]++[ \t]*+:")
 _CONTENT_TYPE = re.compile(rb"^content-type[ \t]*+:", re.IGNORECASE | re.MULTILINE)
-_FOLDED = re.compile(rb"(?:[ \t][^\n]*+\n)*")
+_UNFOLDED = re.compile(rb"\n(?![ \t])")
 _DAMAGED = re.compile(rb"[^\s]{1,60}?content-(?:type|disposition|transfer-encoding|id|location)[ \t]*+:", re.IGNORECASE)
 """A field of MIME with something before its name: a byte order mark, the rest of another line."""
 
@@ -38,6 +39,13 @@ class HeaderBlock:
         return [value for key, value in self.fields if key == name]
 
 
+def header_start(raw: bytes) -> int:
+    """Where the header of a mail begins: after the line of an mbox file, if one is there; `From : a@b` is a field."""
+    if raw.startswith((b"From ", b">From ")) and not _FIELD_NAME.match(raw):
+        return raw.find(b"\n") + 1 or len(raw)
+    return 0
+
+
 def read_header(raw: bytes, start: int, stop: int, *, max_bytes: int, max_fields: int, top: bool) -> HeaderBlock:
     """Read the header block of the entity in [start, stop).
 
@@ -55,7 +63,7 @@ def read_header(raw: bytes, start: int, stop: int, *, max_bytes: int, max_fields
     fields: list[Field] = []
     pos = start
     while pos < limit:
-        match = _FIELD.match(raw, pos, limit)
+        match = FIELD.match(raw, pos, limit)
         if match is None:
             if "header_limit" in flags and raw.find(b"\n", pos, limit - 1) < 0:
                 break
@@ -100,14 +108,19 @@ def _pass_over(raw: bytes, pos: int, limit: int, *, first: bool, top: bool) -> i
     A blank-led line continues a field that is not there. A line that looks like a boundary is one. The first line of
     a part that is no field means that the part has no header at all.
     """
-    end = raw.find(b"\n", pos, limit) + 1 or limit
     if raw[pos : pos + 1] in (b" ", b"\t"):
-        return end
+        return _after_folding(raw, pos, limit)
     if raw.startswith(b"--", pos):
         return None
+    end = raw.find(b"\n", pos, limit) + 1 or limit
     if _DAMAGED.match(raw, pos, limit):
         return end
     if first and not top:
         return None
-    folded = _FOLDED.match(raw, end, limit)
-    return end if _FIELD_NAME.match(raw, folded.end() if folded else end, limit) else None
+    return end if _FIELD_NAME.match(raw, _after_folding(raw, end - 1, limit), limit) else None
+
+
+def _after_folding(raw: bytes, pos: int, limit: int) -> int:
+    """Where the first line after `pos` begins that is not led by a blank: one step for a megabyte of those that are."""
+    found = _UNFOLDED.search(raw, pos, limit)
+    return found.end() if found else limit

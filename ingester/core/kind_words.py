@@ -45,3 +45,14 @@ OPENINGS = (
     ("an error occurred while trying to deliver the mail to the following recipients", "ses"),
 )
 """How mail systems without a report begin theirs."""
+
+DELAYED = ("has not yet been delivered", "this is a warning message only", "this is a warning only")
+"""How they say that they still try."""
+
+RECEIPT_SUBJECTS = (
+    "read:", "read receipt", "return receipt", "gelesen:", "lesebestätigung", "empfangsbestätigung", "lu :", "lu:",
+    "confirmation de lecture", "accusé de réception", "accusé de lecture", "leído:", "confirmación de lectura",
+    "letto:", "conferma di lettura", "lida:", "confirmação de leitura", "gelezen:", "leesbevestiging",
+    "przeczytano:", "potwierdzenie", "прочитано:", "開封済み", "開封確認", "已读", "已讀", "읽음:",
+)  # fmt: skip
+"""How the subject of a read receipt begins."""

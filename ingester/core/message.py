@@ -16,6 +16,7 @@ from ingester.core.fields import HeaderBlock, read_header
 from ingester.core.headers import message_id, message_ids, parse_date
 from ingester.core.kind import Nature, read_nature
 from ingester.core.mime import Bounds, Scan, scan, tiles_balance
+from ingester.core.plain_report import read_bounce, with_hotmail
 from ingester.core.reply import reply_text
 from ingester.core.report import Report, find_report, returned_id
 from ingester.core.rows import PartRow, part_rows
@@ -27,7 +28,14 @@ MAX_HEADER_TO = 16_384
 """Characters kept of the decoded Subject and To."""
 MAX_ADDRESSES = 1000
 """Addresses kept of one field."""
+_MAX_DATE = 200
+_MAX_DATES = 10
+"""Date fields that are tried, where a mail has more than the one that RFC 5322, 3.6 allows."""
 _REPORT_HEADER = 64 << 10
+_CUT_HEADER = {"header_limit", "header_fields_limit"}
+_SHOWN = frozenset(
+    {"from", "sender", "reply-to", "to", "cc", "subject", "date", "message-id", "in-reply-to", "references"}
+)
 _MAX_RETURNED = 20
 """Embedded messages that are looked into."""
 
@@ -43,6 +51,9 @@ class Message:
     subject: str
     from_address: str | None
     from_name: str | None
+    authors: tuple[str, ...]
+    """Every address of every From field: DMARC wants exactly one."""
+    from_fields: int
     to_addresses: tuple[str, ...]
     cc_addresses: tuple[str, ...]
     reply_to_addresses: tuple[str, ...]
@@ -60,6 +71,8 @@ class Message:
     received_count: int
     flags: tuple[str, ...]
     content_key: bytes
+    shown_hash: bytes
+    """Of the header fields that people and programs act on, to compare two arrivals of one mail."""
     nature: Nature
     calendar: Calendar | None
     report: Report | None
@@ -78,15 +91,21 @@ def digest(raw: bytes, bounds: Bounds) -> Message:
     if len(structure.header.all("from")) > 1 or len(sender) > 1:
         flags.add("several_from")
     subject = header.text("subject", MAX_SUBJECT) or ""
-    report, calendar = find_report(raw, structure), find_calendar(raw, structure)
     address = first.address if first else None
+    calendar = find_calendar(raw, structure)
+    report = with_hotmail(find_report(raw, structure), raw, structure, sender=address, subject=subject)
+    sent_at, date_raw = header.date()
     nature = read_nature(structure, sender=address, subject=subject, text=body.text, calendar=calendar, report=report)
+    if report is None and nature.from_mail_system:
+        report = read_bounce(body.text)
     sealed = seals(raw, structure, body.text)
     flags.update(sealed.values())
     return Message(
         subject=subject,
         from_address=address,
         from_name=((first or sender[0]).name or None) if sender else None,
+        authors=_only_addresses(sender),
+        from_fields=_from_fields(structure.header, sender),
         to_addresses=_only_addresses(header.addresses("to")),
         cc_addresses=_only_addresses(header.addresses("cc")),
         reply_to_addresses=_only_addresses(header.addresses("reply-to")),
@@ -95,14 +114,15 @@ def digest(raw: bytes, bounds: Bounds) -> Message:
         in_reply_to=header.ids("in-reply-to"),
         reference_ids=header.ids("references"),
         report_message_ids=_report_ids(raw, structure, bounds, nature, body.text),
-        sent_at=parse_date(header.text("date", 200) or ""),
-        date_raw=header.text("date", 200),
+        sent_at=sent_at,
+        date_raw=date_raw,
         body_text=body.text,
         body_html=body.html,
         reply_text=reply_text(body.text, body.html if _only_html(structure, body) else None),
         parts=part_rows(raw, structure.parts, body, sealed, flags, max_parts=bounds.max_parts),
         received_count=len(structure.header.all("received")),
         content_key=_content_key(raw, structure.header),
+        shown_hash=_shown_hash(structure.header),
         nature=nature,
         calendar=calendar,
         report=report,
@@ -121,8 +141,9 @@ class _Header:
 
     def text(self, name: str, limit: int) -> str | None:
         value = self.block.first(name)
-        if value is None:
-            return None
+        return None if value is None else self._read(value, limit)
+
+    def _read(self, value: bytes, limit: int) -> str:
         text = header_text(value[: 8 * limit], self.charset)
         if len(text) > limit or len(value) > 8 * limit:
             self.flags.add("header_cut")
@@ -153,10 +174,28 @@ class _Header:
             self.flags.add("ids_cut")
         return tuple(clean(one, self.flags) for one in ids)
 
+    def date(self) -> tuple[datetime | None, str | None]:
+        """The moment of the first Date that can be read, and its text; without such a one, the text of the first."""
+        texts = [self._read(value, _MAX_DATE) for value in self.block.all("date")[:_MAX_DATES]]
+        for text in texts:
+            moment = parse_date(text)
+            if moment is not None:
+                return moment, text
+        return None, texts[0] if texts else None
+
     def message_id(self) -> str | None:
         value = self.block.first("message-id")
         found = message_id(header_text(value, self.charset)) if value is not None else None
         return clean(found, self.flags) if found else None
+
+
+def _from_fields(header: HeaderBlock, sender: list[Mailbox]) -> int:
+    """How many From fields there are, to be judged: one that cannot be read in whole counts twice.
+
+    A From that holds more than addresses is one that readers show differently, and so is a header beyond our bounds.
+    """
+    doubtful = bool(_CUT_HEADER & set(header.flags)) or any(one.address is None for one in sender)
+    return len(header.all("from")) + doubtful
 
 
 def _only_html(structure: Scan, body: Body) -> bool:
@@ -197,6 +236,15 @@ def _report_ids(raw: bytes, structure: Scan, bounds: Bounds, nature: Nature, tex
         if found:
             out[clean(found, set())] = None
     return tuple(out) or (returned_id(text) if nature.from_mail_system else ())
+
+
+def _shown_hash(header: HeaderBlock) -> bytes:
+    """Of all fields that are shown, answered to, or say how to read the body; blanks folded, for relays refold."""
+    shown = sha256()
+    for name, value in header.fields:
+        if name in _SHOWN or name.startswith("content-"):
+            shown.update(name.encode() + b":" + b" ".join(value.split()) + b"\0")
+    return shown.digest()
 
 
 def _content_key(raw: bytes, header: HeaderBlock) -> bytes:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from ingester.core.boundary import MAX_BOUNDARY, NOWHERE, Frame
 from ingester.core.content import decode_view
-from ingester.core.fields import HeaderBlock, read_header, second_type
+from ingester.core.false_base64 import as_it_stands
+from ingester.core.fields import HeaderBlock, header_start, read_header, second_type
 from ingester.core.params import EMPTY, Params, parse_params
 from ingester.core.part import MAX_TEXT, Part, make_part
 
@@ -99,9 +100,9 @@ class _Scanner:
     def run(self) -> Scan:
         raw = self.raw
         self.budget = _SEARCHES * len(raw) + (64 << 20)
-        if raw.startswith((b"From ", b">From ")):
+        if start := header_start(raw):
             self.flags.add("mbox_line")
-            self._tile("mbox", raw.find(b"\n") + 1 or len(raw))
+            self._tile("mbox", start)
         header = self._entity("", digest=False)
         self.flags.update(header.flags)
         while self.frames and self._step():
@@ -299,11 +300,9 @@ class _Scanner:
         start = self.pos
         self._tile("header", header.end)
         self.nodes.append(Node(parent=self._parent(), content_type=media, params=params, part=len(self.parts)))
-        self.parts.append(
-            make_part(
-                len(self.parts) + 1, path or "1", media, params, header, start, (self.pos, stop - self.pos), flags
-            )
-        )
+        view = (self.pos, stop - self.pos)
+        part = make_part(len(self.parts) + 1, path or "1", media, params, header, start, view, flags)
+        self.parts.append(as_it_stands(self.raw, part))
         self._tile("body", stop, empty=True)
 
     def _nearest(self) -> tuple[int, int]:

@@ -10,6 +10,10 @@ from ingester.core.words import header_text, unfold
 
 MAX_TEXT = 998
 """Characters kept of a Content-ID, a filename as sent, a media type: a line's length (RFC 5322, 2.1.1)."""
+IDENTITY = ("7bit", "8bit", "binary", "unknown")
+"""Encodings that are none: the bytes stand in the mail as they are."""
+BINHEX = "application/mac-binhex40"
+"""The media type that is a transfer encoding in truth (RFC 1741): the file is what was encoded."""
 _MAX_WORD = 60
 
 
@@ -61,6 +65,8 @@ def make_part(
             flags.append("unknown_encoding")
         elif media.startswith("multipart/"):
             encoding = "7bit"  # RFC 2045, 6.4: a multipart has no other encoding, and its parts are read as they stand
+    if media == BINHEX and encoding in IDENTITY:
+        encoding = "binhex"
     value = header.first("content-disposition")
     if value is not None:
         disposition = parse_params(value)

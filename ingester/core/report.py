@@ -260,7 +260,7 @@ def _feedback(fields: _Fields) -> Feedback | None:
         user_agent=fields.text("user-agent"),
         original_mail_from=_bare(sender) if sender else None,
         original_rcpt_to=tuple(one for text in fields.texts("original-rcpt-to") if (one := _bare(text))),
-        source_ip=_ip(fields.text("source-ip")),
+        source_ip=source_ip(fields.text("source-ip")),
         reported_domain=tuple(fields.texts("reported-domain")),
         arrival_date=fields.date("arrival-date", "received-date"),  # RFC 5965, 3.2: the older name
         reporting_mta=fields.typed("reporting-mta"),
@@ -291,7 +291,7 @@ def _first_word(text: str | None) -> str | None:
     return found.group() if found else None
 
 
-def _ip(text: str | None) -> str | None:
+def source_ip(text: str | None) -> str | None:
     """The address; what some add in parentheses or brackets is dropped."""
     word = (text or "").strip().split(maxsplit=1)
     try:

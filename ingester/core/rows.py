@@ -8,7 +8,7 @@ from ingester.core.charset import clean
 from ingester.core.content import Measure, measure
 from ingester.core.filename import sanitise
 from ingester.core.part import Part
-from ingester.core.unpack import look_inside
+from ingester.core.unpack import look_inside, named_inside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ def part_rows(
         found = _measure(raw, part)
         notes = (*found.faults, *sorted(faults), *((seals[part.ordinal],) if part.ordinal in seals else ()))
         ordinal = len(rows) + 1
-        rows.append(_row(part, ordinal, None, body, found, notes, flags))
+        rows.append(_row(named_inside(raw, part), ordinal, None, body, found, notes, flags))
         for one in inner:
             found = _measure(raw, one)
             rows.append(_row(one, len(rows) + 1, ordinal, body, found, found.faults, flags))

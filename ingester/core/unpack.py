@@ -6,14 +6,14 @@ a file of a TNEF has no place there and brings its bytes. Bounded by the parts t
 
 from dataclasses import replace
 
+from ingester.core.binhex import file_name
 from ingester.core.charset import decode_label
 from ingester.core.content import decode_view
 from ingester.core.filename import sanitise
-from ingester.core.part import MAX_TEXT, Part
+from ingester.core.part import IDENTITY, MAX_TEXT, Part
 from ingester.core.tnef import MAX_BYTES, File, unpack
-from ingester.core.uuencode import Block, find_blocks
+from ingester.core.uuencode import Block, begin_name, find_blocks
 
-_IDENTITY = ("7bit", "8bit", "binary", "unknown")
 _TNEF = ("application/ms-tnef", "application/vnd.ms-tnef")
 
 
@@ -24,7 +24,7 @@ def look_inside(raw: bytes, part: Part, room: int, flags: set[str]) -> list[Part
     """
     found: list[Part] = []
     more = False
-    if part.content_type.startswith("text/") and part.encoding in _IDENTITY:
+    if part.content_type.startswith("text/") and part.encoding in IDENTITY:
         blocks, more = find_blocks(raw, part.offset, part.length)
         found = [_block(part, block, number) for number, block in enumerate(blocks, 1)]
     elif part.content_type in _TNEF or (part.filename or "").lower() == "winmail.dat":
@@ -37,6 +37,17 @@ def look_inside(raw: bytes, part: Part, room: int, flags: set[str]) -> list[Part
     if more or len(found) > room:
         flags.add("parts_limit")
     return found[:room]
+
+
+def named_inside(raw: bytes, part: Part) -> Part:
+    """The part; one without a name has that of the BinHex file or of the uuencoded one in it."""
+    name: str | None = None
+    if part.encoding == "binhex" and not part.filename:
+        name = file_name(raw, part.offset, part.offset + part.length)
+    elif part.encoding == "uuencode" and not part.filename:
+        found = begin_name(raw, part.offset, part.length)
+        name = decode_label(found, part.charset) if found else None
+    return replace(part, original_filename=name[:MAX_TEXT], filename=sanitise(name)) if name else part
 
 
 def _block(parent: Part, block: Block, number: int) -> Part:

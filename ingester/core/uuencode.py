@@ -21,6 +21,7 @@ _LONGEST_BEGIN = 1100
 _END = re.compile(rb"(?:\A|(?<=\n))end[ \t]*+(?=[\r\n]|\Z)")
 _LINE = re.compile(rb"([ -`])([ -`]*+)[^\n]{0,3}?(?:\n|\Z)")
 _FULL_LINES = re.compile(rb"(?:M[ -`]{60}\r?\n){1,2000}")
+_FULL = ord("M")
 _DIGITS = bytes(range(32, 97))
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/A"
 _TO_BASE64 = bytes.maketrans(_DIGITS, _BASE64)
@@ -59,6 +60,12 @@ def find_blocks(raw: bytes, offset: int, length: int) -> tuple[list[Block], bool
         blocks.append(Block(name=begin.group(1).strip(), offset=begin.start(), length=end - begin.start()))
         begin = after
     return blocks, False
+
+
+def begin_name(raw: bytes, offset: int, length: int) -> bytes | None:
+    """The file name of the first block in a stretch, as it stands, or None when there is no block."""
+    begin = _next_begin(raw, offset, offset, offset + length)
+    return begin.group(1).strip() if begin is not None else None
 
 
 @dataclass(slots=True)
@@ -151,13 +158,16 @@ def decode_uu(raw: bytes, pos: int, stop: int, faults: set[str]) -> Iterator[byt
 
 def _decode_lines(raw: bytes, pos: int, stop: int, faults: set[str]) -> Iterator[bytes]:
     odd = 0
+    short = bytearray()  # what odd lines gave: a piece of its own for each would cost more than to decode it
     while pos < stop:
-        full = _FULL_LINES.match(raw, pos, stop)
+        full = _FULL_LINES.match(raw, pos, stop) if raw[pos] == _FULL else None
         if full is not None:
-            yield _full_lines(full.group())
+            yield bytes(short) + _full_lines(full.group())
+            short.clear()
             pos = full.end()
             continue
         if raw.startswith(b"end", pos, stop) and _END.match(raw, pos, stop):
+            yield bytes(short)
             return
         odd += 1
         if odd > MAX_ODD_LINES:
@@ -167,9 +177,10 @@ def _decode_lines(raw: bytes, pos: int, stop: int, faults: set[str]) -> Iterator
         if piece is None:
             faults.add("bad_uuencode")
         else:
-            yield piece
+            short += piece
         pos = feed
     faults.add("bad_uuencode")
+    yield bytes(short)
 
 
 def _full_lines(lines: bytes) -> bytes:

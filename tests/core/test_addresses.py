@@ -71,3 +71,20 @@ def test_the_list_is_cut_at_the_limit_and_says_so() -> None:
     assert cut
     assert 0 < len(found) <= 30
     assert parse_addresses("a@b")[1] is False
+
+
+def test_brackets_within_comments_count_as_tokens_and_a_run_of_them_as_one() -> None:
+    text = f"{'(' * 5000}x{')' * 5000} a@b, (a {'(x)' * 5} b) c@d (name)"
+    assert [address for _, address in read(text)] == ["a@b", "c@d"]
+    assert read(text)[1][0] == "a (x)(x)(x)(x)(x) b"
+    assert parse_addresses(text, max_tokens=40)[1] is False
+    found, cut = parse_addresses(f"a@b, ({'()' * 100}) c@d", max_tokens=40)
+    assert ([one.address for one in found], cut) == (["a@b"], True)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [("<a  .b @ c . d>", "a.b@c.d"), ("<x y a@b z>", "a@b"), ("<a b c>", "abc"), ("<mailto: a@b>", "a@b")],
+)
+def test_blanks_in_an_address_are_none_of_it(text: str, address: str) -> None:
+    assert read(text) == [("", address)]

@@ -16,6 +16,7 @@ from time import process_time
 
 import pytest
 
+from ingester.core import fields
 from ingester.core.addresses import parse_addresses
 from ingester.core.headers import message_id, parse_date
 from ingester.core.message import Message, digest
@@ -204,6 +205,20 @@ def test_junk_that_is_folded_costs_no_field() -> None:
     assert (read(raw).subject, read(raw).body_text) == ("x", "body\n")
 
 
+def test_lines_that_continue_no_field_are_passed_over_in_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[int] = []
+    pass_over = fields._pass_over
+
+    def count(raw: bytes, pos: int, limit: int, *, first: bool, top: bool) -> int | None:
+        steps.append(pos)
+        return pass_over(raw, pos, limit, first=first, top=top)
+
+    monkeypatch.setattr(fields, "_pass_over", count)
+    message = read(b" \r\n\tx\r\n" * 1000 + b"Subject: x\r\njunk\r\n" + b" \n" * 1000 + b"To: a@b\r\n\r\nbody")
+    assert (message.subject, message.to_addresses, message.body_text) == ("x", ("a@b",), "body")
+    assert len(steps) <= 6  # three for each of two readings
+
+
 @pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b"\xff\xfe", b"charset=x;", b":"])
 def test_what_stands_before_a_field_of_a_part_costs_that_field_only(mark: bytes) -> None:
     part = mark + b"Content-ID: <a>\r\n" + PNG
@@ -219,6 +234,17 @@ def test_two_from_headers_are_kept_and_flagged() -> None:
     message = read(b"From: a@b.test\r\nFrom: c@d.test\r\n\r\nx")
     assert message.from_address == "a@b.test"
     assert "several_from" in message.flags
+
+
+def test_of_several_dates_the_first_that_can_be_read_counts() -> None:
+    dates = (
+        b"Date: tomorrow, perhaps\r\nDate: Mon, 1 Jan 2024 10:00:00 +0000\r\nDate: Tue, 2 Jan 2024 10:00:00 +0000\r\n"
+    )
+    message = read(dates + b"\r\nx")
+    assert message.sent_at == datetime(2024, 1, 1, 10, tzinfo=UTC)
+    assert message.date_raw == "Mon, 1 Jan 2024 10:00:00 +0000"
+    message = read(b"Date: tomorrow\r\nDate: never\r\n\r\nx")
+    assert (message.sent_at, message.date_raw) == (None, "tomorrow")
 
 
 def test_the_display_name_is_never_the_address() -> None:

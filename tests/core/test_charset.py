@@ -85,6 +85,69 @@ def test_an_undeclared_legacy_charset_is_detected() -> None:
     assert read(Ladder(), text.encode("cp1251"), None) == text
 
 
+ENGLISH = "Please find attached the report that we talked about. Let me know what you think.\n"
+LEGACY = {
+    "koi8-r": "Здравствуйте! Отправляю вам документы, о которых мы говорили вчера по телефону. ",  # noqa: RUF001
+    "cp1251": "Здравствуйте! Отправляю вам документы, о которых мы говорили вчера по телефону. ",  # noqa: RUF001
+    "cp1250": "Dobrý den, posílám vám požadované dokumenty. Prosím o potvrzení, že vše je v pořádku. Jiří Dvořák. ",
+    "cp1253": "Καλημέρα σας, σας στέλνω τα έγγραφα που ζητήσατε. Παρακαλώ επιβεβαιώστε την παραλαβή. ",
+    "cp932": "お世話になっております。先日お話しした資料を送付いたしますので、ご確認をお願いいたします。",
+    "euc_jp": "お世話になっております。先日お話しした資料を送付いたしますので、ご確認をお願いいたします。",
+    "gb18030": "您好，附件是我们上周讨论过的报告，请查收并告诉我您的意见。谢谢！祝工作顺利。",  # noqa: RUF001
+    "big5": "您好，附件是我們上週討論過的報告，請查收並告訴我您的意見。謝謝！祝工作順利。",  # noqa: RUF001
+    "cp949": "안녕하세요. 지난주에 이야기한 보고서를 첨부합니다. 확인 후 의견을 알려 주시기 바랍니다. ",
+}
+KATAKANA = "ソフトウェアのインストールとアップデートについて、メールでサポートセンターへお問い合わせください。"
+
+
+@pytest.mark.parametrize("label", [None, "us-ascii", "utf-8", "no-such-charset"])
+@pytest.mark.parametrize("times", [1, 30])
+@pytest.mark.parametrize(
+    ("stray", "char"),
+    [
+        (b"\x92", "’"),  # noqa: RUF001
+        (b"\xff", "ÿ"),
+        (b"\xc3", "Ã"),
+        (b"\x81", "\ufffd"),
+        (b"\xe2\x80", "â€"),
+    ],
+)
+def test_a_stray_byte_does_not_change_the_ascii_around_it(
+    stray: bytes, char: str, times: int, label: str | None
+) -> None:
+    text = ENGLISH * times
+    ladder = Ladder()
+    found = read(ladder, text[:40].encode() + stray + text[40:].encode(), label)
+    assert found in (text[:40] + char + text[40:], text[:40] + "\ufffd" + text[40:])
+    assert label == "utf-8" or char in found
+    assert ladder.flags == {"charset_guessed"}
+
+
+def test_a_stray_byte_beside_utf_8_is_read_apart() -> None:
+    assert read(Ladder(), (ENGLISH * 2).encode() + "é ".encode() + b"\x92", None) == ENGLISH * 2 + "é ’"  # noqa: RUF001
+
+
+@pytest.mark.parametrize("times", [1, 10])
+@pytest.mark.parametrize("codec", LEGACY)
+def test_a_text_in_a_legacy_charset_without_label_is_read(codec: str, times: int) -> None:
+    assert read(Ladder(), (LEGACY[codec] * times).encode(codec), None) == LEGACY[codec] * times
+    mixed = ENGLISH * 3 + LEGACY[codec] * 2
+    assert read(Ladder(), mixed.encode(codec), None) == mixed
+
+
+def test_letters_that_are_half_ascii_are_read() -> None:
+    assert read(Ladder(), KATAKANA.encode("cp932"), None) == KATAKANA
+
+
+@pytest.mark.parametrize("byte", [b"\x81", b"\xa1", b"\xe9", b"\xf1", b"\xfc"])
+def test_accents_that_stand_alone_are_never_read_as_halves_of_a_letter(byte: bytes) -> None:
+    data = b"caf" + byte + b"t gr" + byte + b"n pr" + byte + b"s na" + byte + b"f "
+    for times in (1, 5, 50):
+        text = read(Ladder(), data * times, None)
+        assert len(text) == times * len(data)
+        assert text.encode("ascii", "ignore") == data.translate(None, byte) * times
+
+
 def test_the_detector_is_asked_a_bounded_number_of_times(monkeypatch: pytest.MonkeyPatch) -> None:
     samples: list[bytes] = []
 

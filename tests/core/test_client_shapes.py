@@ -150,14 +150,14 @@ def test_external_body_is_one_part_that_nobody_fetches() -> None:
     assert roles(message) == [("1", "text/plain", "body"), ("2", "message/external-body", "attachment")]
 
 
-def test_flowed_text_keeps_its_lines_and_its_blanks() -> None:
+def test_flowed_text_has_the_lines_that_were_meant() -> None:
     message = read(
         entity(
             "text/plain; charset=utf-8; format=flowed; delsp=yes",
             "one \r\ntwo \r\n\r\n> quoted \r\n> more\r\n-- \r\nsig",
         )
     )
-    assert message.body_text == "one \ntwo \n\n> quoted \n> more\n-- \nsig"
+    assert message.body_text == "onetwo \n\n> quotedmore\n-- \nsig"
 
 
 def test_a_mail_of_nothing_but_an_attachment_has_no_body() -> None:

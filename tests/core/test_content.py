@@ -11,6 +11,7 @@ import pytest
 from ingester.core import content
 from ingester.core.content import WINDOW, decode_start, decode_view, measure, normalise_encoding
 from ingester.core.mime import Bounds, scan
+from tests.core.slow_binhex import undo_binhex
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
@@ -37,6 +38,8 @@ def other_decoder(data: bytes, encoding: str) -> bytes:
     if encoding == "quoted-printable":
         joined = re.sub(rb"=\r?\n|=\Z", b"", data)
         return re.sub(rb"=([0-9A-Fa-f]{2})", lambda match: bytes([int(match.group(1), 16)]), joined)
+    if encoding == "binhex":
+        return undo_binhex(data)
     if encoding == "uuencode":
         lines = data[data.index(b"begin ") :].splitlines()[1:]
         digits = [

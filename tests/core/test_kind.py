@@ -116,6 +116,79 @@ BOUNCES = [
     ),
 ]
 
+JMRP = Mail(
+    name="hotmail",
+    kind=Kind.COMPLAINT,
+    head="From: staff@hotmail.com\nSubject: complaint about message from 192.0.2.7\n"
+    "Content-Type: multipart/mixed; boundary=r\n",
+    body="--r\nContent-Type: message/rfc822\nContent-Disposition: inline\n\n"
+    "X-HmXmrOriginalRecipient: <ann@hotmail.com>\nMessage-ID: <o@demo.test>\n\ntext\n--r--\n",
+    why="x-hmxmroriginalrecipient",
+)
+RECEIPTS = [
+    Mail(
+        name="notes",
+        kind=Kind.READ_RECEIPT,
+        head=f"Subject: Return Receipt: x\nX-Notes-Item: 1; name=$A\nX-Notes-Item: Return Receipt; name=Form\n{CITES}",
+        why="x-notes-item: return receipt",
+    ),
+    Mail(
+        name="notes, another item",
+        kind=Kind.READ_RECEIPT,
+        head=f'X-Notes-Item: 1; type=400; name="$RETURNRECEIPT"\nAuto-Submitted: auto-generated\n{CITES}',
+    ),
+    Mail(
+        name="ms mail",
+        kind=Kind.READ_RECEIPT,
+        head=f"X-MSMail-ReadReceipt: yes\n{CITES}",
+        sender="",
+        why="x-msmail-readreceipt",
+    ),
+    Mail(
+        name="the part in a multipart/mixed",
+        kind=Kind.READ_RECEIPT,
+        head="Subject: Gelesen: x\nContent-Type: multipart/mixed; boundary=r\n",
+        body="--r\n\nread\n--r\nContent-Type: message/disposition-notification\n\nDisposition: m/m; displayed\n--r--\n",
+        why="part: disposition-notification",
+    ),
+]
+
+PEOPLE = [
+    Mail(name="subject of a receipt", kind=Kind.REPLY, head=f"Subject: Return Receipt of the goods\n{CITES}"),
+    Mail(name="asks for a receipt", kind=Kind.NEW, head="Subject: Read: this\nX-Notes-Item: 1; name=ReturnReceipt\n"),
+    Mail(name="asks by a field", kind=Kind.NEW, head="Subject: Read: x\nReturn-Receipt-To: a@b.test\n"),
+    Mail(name="a receipt's field alone", kind=Kind.REPLY, head=f"X-MSMail-ReadReceipt: yes\n{CITES}"),
+    Mail(name="a memo of notes", kind=Kind.REPLY, head=f"X-Notes-Item: Memo; name=Form\nSubject: Read: x\n{CITES}"),
+    Mail(
+        name="a receipt forwarded as a file",
+        kind=Kind.NEW,
+        head="Subject: Fwd: Read: x\nContent-Type: multipart/mixed; boundary=r\n",
+        body="--r\n\nwhy\n--r\nContent-Type: message/disposition-notification\n\nDisposition: m/m; displayed\n--r--\n",
+    ),
+    Mail(name="staff without a complaint", kind=Kind.NEW, head="From: staff@hotmail.com\nSubject: complaint about x\n"),
+    Mail(
+        name="a complaint passed on", kind=Kind.REPLY, head=JMRP.head.replace("staff@", "ann@") + CITES, body=JMRP.body
+    ),
+    Mail(
+        name="quotes qmail at the top",
+        kind=Kind.REPLY,
+        head=f"From: ann@q.test\nSubject: Re: failure notice\n{CITES}",
+        body="Hi. This is the qmail-send program at q.test.\n\n<a@b.test>:\nno mailbox\n\nWhat does it mean?\n",
+    ),
+    Mail(
+        name="quotes exim further down",
+        kind=Kind.REPLY,
+        head=f"From: ann@q.test\nSubject: Mail delivery failed, why?\n{CITES}",
+        body="See:\nThis message was created automatically by mail delivery software.\n\n  a@b.test\n",
+    ),
+    Mail(
+        name="a postmaster writes of a failure",
+        kind=Kind.NEW,
+        head="From: postmaster@b.test\nSubject: Delivery failure at your site\n",
+    ),
+    Mail(name="a copied field", kind=Kind.REPLY, head=f"From: ann@q.test\nX-Failed-Recipients: a@b.test\n{CITES}"),
+]
+
 AUTOMATIC = [
     Mail(
         name="gmail vacation",
@@ -223,14 +296,16 @@ OTHERS = [
 ]
 
 
-@pytest.mark.parametrize("mail", [*BOUNCES, *AUTOMATIC, *OTHERS], ids=lambda mail: f"{mail.kind}: {mail.name}")
+@pytest.mark.parametrize(
+    "mail", [*BOUNCES, JMRP, *RECEIPTS, *PEOPLE, *AUTOMATIC, *OTHERS], ids=lambda mail: f"{mail.kind}: {mail.name}"
+)
 def test_kinds(mail: Mail) -> None:
     verdict = kind_of(message_of(mail.head, mail.body), mail.sender, answers=mail.answers)
     assert verdict.kind == mail.kind, verdict.evidence
     assert not mail.why or mail.why in verdict.evidence
 
 
-@pytest.mark.parametrize("mail", BOUNCES[:-1], ids=lambda mail: mail.name)
+@pytest.mark.parametrize("mail", [*BOUNCES[:-1], JMRP], ids=lambda mail: mail.name)
 def test_a_bounce_names_the_message_it_returns(mail: Mail) -> None:
     assert message_of(mail.head, mail.body).report_message_ids == ("o@demo.test",)
 

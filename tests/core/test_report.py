@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ingester.core.message import digest
 from ingester.core.mime import Bounds
+from ingester.core.plain_report import read_bounce
 from ingester.core.report import (
     MAX_BYTES,
     MAX_RECIPIENTS,
@@ -235,6 +236,124 @@ def test_feedback_of_the_corpora(corpora: Path) -> None:
     last = found[-1]
     assert isinstance(last, Feedback)
     assert (last.source_ip, last.original_rcpt_to) == ("192.0.2.1", ("user@example.com",))
+
+
+# -- without structure ------------------------------------------------------------------------------------------------
+
+
+def report_of(head: str, body: str) -> Report | None:
+    return digest((head + "\n" + body).replace("\n", "\r\n").encode(), Bounds()).report
+
+
+def recipients_of(body: str) -> tuple[Recipient, ...]:
+    found = report_of("From: MAILER-DAEMON@x.test\n", body)
+    assert isinstance(found, DeliveryStatus)
+    return found.recipients
+
+
+COPY = "\n--- Below this line is a copy of the message.\n\nMessage-ID: <o@demo.test>\n\n<z@z.test>:\nnothing\n"
+
+
+def test_qmail_names_its_recipients() -> None:
+    found = recipients_of(
+        "Hi. This is the qmail-send program at q.test.\nI'm afraid I wasn't able to deliver your message.\n\n"
+        "<a@b.test>:\n192.0.2.1 does not like recipient.\nRemote host said: 550 5.1.1 unknown\n\n"
+        "<c@d.test>:\nSorry, no mailbox here by that name. (#5.1.1)\n" + COPY
+    )
+    assert found == (
+        recipient(
+            "a@b.test",
+            "failed",
+            "5.1.1",
+            diagnostic="192.0.2.1 does not like recipient. Remote host said: 550 5.1.1 unknown",
+        ),
+        recipient("c@d.test", "failed", "5.1.1", diagnostic="Sorry, no mailbox here by that name. (#5.1.1)"),
+    )
+
+
+def test_exim_of_old_names_its_recipients() -> None:
+    opening = "This message was created automatically by mail delivery software.\n\n"
+    found = recipients_of(
+        opening + "A message that you sent could not be delivered to all of its recipients. The following address(es)"
+        " failed:\n\n  a@b.test\n    SMTP error from remote mail server after RCPT TO:<a@b.test>:\n"
+        "    550 no such user\n  c@d.test\n    unrouteable mail domain\n\n------ This is a copy ------\n\n  z@z.test\n"
+    )
+    assert [(one.final_recipient, one.action) for one in found] == [("a@b.test", "failed"), ("c@d.test", "failed")]
+    assert found[1].diagnostic_code == "unrouteable mail domain"
+    (late,) = recipients_of(
+        opening + "A message that you sent has not yet been delivered to one or more of its recipients after more than"
+        " 24 hours on the queue.\n\nThe address to which the message has not yet been delivered is:\n\n  a@b.test\n"
+    )
+    assert late == recipient("a@b.test", "delayed", None)
+
+
+def test_postfix_of_old_names_its_recipients() -> None:
+    found = recipients_of(
+        "This is the Postfix program at host p.test.\n\nI'm sorry to have to inform you.\n\n"
+        "<a@b.test>: host mx.b.test[192.0.2.1] said: 550 5.7.1 no\n    relay (in reply to RCPT TO command)\n\n"
+        "<c@d.test> (expanded from <list@p.test>): unknown user\n"
+    )
+    assert found == (
+        recipient(
+            "a@b.test",
+            "failed",
+            "5.7.1",
+            diagnostic="host mx.b.test[192.0.2.1] said: 550 5.7.1 no relay (in reply to RCPT TO command)",
+        ),
+        recipient("c@d.test", "failed", None, diagnostic="unknown user"),
+    )
+
+
+def test_the_text_of_people_is_no_report() -> None:
+    assert report_of("From: ann@x.test\n", "Hi, this is Ann.\n\n<a@b.test>:\nno mailbox\n") is None
+    assert report_of("From: MAILER-DAEMON@x.test\n", "Something failed.\n\n<a@b.test>:\nno mailbox\n") is None
+
+
+def test_recipients_in_text_are_bounded() -> None:
+    found = report_of(
+        "From: MAILER-DAEMON@x.test\n",
+        "Hi. This is the qmail-send program\n\n" + "<a@b.test>:\n\n" * (MAX_RECIPIENTS + 50),
+    )
+    assert isinstance(found, DeliveryStatus)
+    assert (len(found.recipients), found.cut) == (MAX_RECIPIENTS, True)
+
+
+JMRP = (
+    "From: staff@hotmail.com\nSubject: complaint about message from 192.0.2.7\nContent-Type: multipart/x; boundary=r\n"
+)
+RETURNED = (
+    "--r\nContent-Type: message/rfc822\n\nX-HmXmrOriginalRecipient: <ann@hotmail.com>\nMessage-ID: <o@x>\n\nx\n--r--\n"
+)
+
+
+def test_a_complaint_of_hotmail() -> None:
+    want = Feedback(feedback_type="abuse", original_rcpt_to=("ann@hotmail.com",), source_ip="192.0.2.7")
+    assert report_of(JMRP, RETURNED) == want
+    assert report_of("X-HmXmrOriginalRecipient: ann@hotmail.com\n" + JMRP, "--r\n\nx\n--r--\n") == want
+    assert report_of(JMRP.replace("staff@", "ann@"), RETURNED) is None
+    assert report_of(JMRP, RETURNED.replace("HmXmr", "Else")) is None
+
+
+def test_hotmails_field_completes_a_feedback_report() -> None:
+    head = "From: fbl@x.test\nContent-Type: multipart/report; report-type=feedback-report; boundary=r\n"
+    part = "--r\nContent-Type: message/feedback-report\n\nFeedback-Type: abuse\nUser-Agent: x\n"
+    found = report_of(head, part + RETURNED)
+    assert isinstance(found, Feedback)
+    assert found.original_rcpt_to == ("ann@hotmail.com",)
+    own = report_of(head, part + "Original-Rcpt-To: <bob@x.test>\n" + RETURNED)
+    assert isinstance(own, Feedback)
+    assert own.original_rcpt_to == ("bob@x.test",)
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["<a@b.test>:\n", "<a@b.test>: x\n", "<a", "<a@b> (expanded from ", "  a@b\n", "  a@b (", "5.1.", "\n", "a@"],
+)
+def test_a_hostile_bounce_in_text_is_cheap(unit: str) -> None:
+    text = "Hi. This is the qmail-send program\n\n" + "<a@b.test>: " + (unit * MB)[:MB]
+    began = process_time()
+    read_bounce(text)
+    assert process_time() - began < 0.2
 
 
 # -- hostile ----------------------------------------------------------------------------------------------------------

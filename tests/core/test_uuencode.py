@@ -95,6 +95,25 @@ def test_a_transfer_encoding_of_this_name_is_decoded() -> None:
     assert (part.encoding, part.decoded_size, part.sha256) == ("uuencode", 150, sha256(b"cat" * 50).digest())
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "filename"),
+    [
+        (b"image/jpeg", b"../f\xc3\xa9 1.jpg", "_fé 1.jpg"),
+        (b"image/jpeg; name=given.jpg", b"other.jpg", "given.jpg"),
+    ],
+)
+def test_a_part_in_this_encoding_has_the_name_that_stands_in_it(kind: bytes, name: bytes, filename: str) -> None:
+    head = b"Content-Type: " + kind + b"\r\nContent-Transfer-Encoding: x-uuencode\r\n\r\n"
+    (part,) = digest(head + encode(b"cat" * 50, name), Bounds()).parts
+    assert part.filename == filename
+
+
+def test_a_part_in_this_encoding_that_holds_no_block_has_no_name() -> None:
+    head = b"Content-Type: image/jpeg\r\nContent-Transfer-Encoding: x-uuencode\r\n\r\n"
+    (part,) = digest(head + b"begin again\r\n", Bounds()).parts
+    assert part.filename is None
+
+
 def test_the_number_of_blocks_is_bounded() -> None:
     raw = encode(b"x") * (MAX_BLOCKS + 1)
     assert len(find_blocks(raw, 0, len(raw))[0]) == MAX_BLOCKS

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.core.slow_binhex import undo_binhex
 from tests.daemon import ROOT, Town, arrival, serving
 from tests.e2e.caller import calling
 
@@ -59,6 +60,8 @@ def undo(data: bytes, encoding: str) -> bytes | None:
         )
     if encoding == "uuencode":
         return undo_uu(data)
+    if encoding == "binhex":
+        return undo_binhex(data)
     return data
 
 

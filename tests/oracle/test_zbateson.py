@@ -29,3 +29,13 @@ def test_every_attachment_is_a_file_and_every_file_an_attachment(corpora: Path) 
     same = {name for content, name in files.items() if name in seen}
     not_whole = {name for _, name in ZBATESON}
     assert set(files.values()) - same - not_whole == {NOT_SENT}
+
+
+def test_the_files_in_binhex_differ_by_line_ends_at_most(corpora: Path) -> None:
+    folder = corpora / "mime-zbateson" / "emails"
+    raw = (folder / "m2011.txt").read_bytes()
+    _, picture, story = digest(raw, BOUNDS).parts
+    assert (picture.encoding, picture.flags, story.encoding, story.flags) == ("binhex", (), "binhex", ())
+    assert content_of(raw, picture) == (folder / "files" / "blueball.png").read_bytes()
+    text = content_of(raw, story).replace(b"\r", b"\r\n")
+    assert text == (folder / "files" / "HasenundFrosche.txt").read_bytes()
