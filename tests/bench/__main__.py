@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ingester.store.embedded import LocalPostgresError
+from tests.bench import auth as judging
 from tests.bench import corpus as corpora
 from tests.bench import e2e as whole
 from tests.bench import mime as reading
@@ -138,6 +139,25 @@ def mime(seed: int, mails: int, runs: int, json_file: Path | None, cache: Path) 
     reading.show(report, console)
     if json_file:
         reading.save(report, json_file)
+    if report.problems:
+        sys.exit(1)
+
+
+@main.command()
+@_seed
+@click.option(
+    "--mails", default=500, show_default=True, type=click.IntRange(1), help="Mails of the corpus; its replies."
+)
+@click.option("--runs", default=5, show_default=True, type=click.IntRange(1), help="Runs; medians are shown.")
+@_cache
+def auth(seed: int, mails: int, runs: int, cache: Path) -> None:
+    """The verdicts alone: SPF, DKIM and DMARC per reply with warm caches, DKIM on large mails, dkimpy and pyspf beside.
+
+    Exit status 1 when a bound is broken.
+    """
+    console = Console(width=None if sys.stdout.isatty() else 130)
+    report = judging.run(seed=seed, mails=mails, runs=runs, cache=cache)
+    judging.show(report, console)
     if report.problems:
         sys.exit(1)
 

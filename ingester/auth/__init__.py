@@ -1,0 +1,1 @@
+"""Who sent it: SPF, DKIM, DMARC and ARC, and the one report that holds their verdicts."""

@@ -1,0 +1,148 @@
+"""The whole check of one arrival: SPF, DKIM, ARC and the client side by side, then DMARC over them.
+
+A fault of ours in one check is a temperror of that check, never a lost mail and never a fail. What a door cannot know
+is `unknown`: without the client's address SPF says nothing, and DMARC then passes or is unknown.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import TypeVar
+
+import structlog
+
+from ingester.auth import arc, dkim, dmarc, peer, spf
+from ingester.auth.dns import MailLookup, Resolver
+from ingester.auth.report import Arc, AuthReport, Dkim, Dmarc, Peer, Result, Spf
+from ingester.auth.results import Statement, claims_to_be, read_statements
+from ingester.core.envelope import Door, Envelope
+
+Verdict = TypeVar("Verdict")
+
+_HELO_QUERIES = 15
+"""What the HELO name may cost of a mail's questions: it only speaks for bounces."""
+_NO_SPF: tuple[Spf, Spf | None] = (Spf(result=Result.TEMPERROR), None)
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """The settings of the checks. `relays` are our own hosts in front of this one: their address is nobody's."""
+
+    authserv_id: str
+    relays: tuple[IPv4Network | IPv6Network, ...]
+    block_zones: tuple[str, ...]
+    allow_zones: tuple[str, ...]
+    reverse_dns: bool
+    max_signatures: int
+    max_arc_sets: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """The report, and what others wrote into the mail: evidence only for whom a tenant trusts."""
+
+    report: AuthReport
+    statements: tuple[Statement, ...] = ()
+
+
+class Authenticator:
+    """One per process."""
+
+    def __init__(self, resolver: Resolver, rules: Rules, *, threads: Executor) -> None:
+        self._resolver = resolver
+        self._rules = rules
+        self._threads = threads
+
+    async def check(self, envelope: Envelope, *, authors: tuple[str, ...], from_fields: int) -> Checked:
+        """Check one arrival. Never raises. Ends within the budget of the mail's DNS questions."""
+        lookup = self._resolver.lookup()
+        ip = self._client(envelope)
+        (own, helo), signatures, chain, client = await asyncio.gather(
+            _judged(lambda: self._spf(lookup, envelope, ip), _NO_SPF),
+            _judged(lambda: self._dkim(lookup, envelope), Dkim(result=Result.TEMPERROR)),
+            _judged(lambda: self._arc(lookup, envelope), Arc(result=Result.TEMPERROR)),
+            _judged(lambda: self._peer(lookup, envelope, ip), None),
+        )
+        verdict = await _judged(
+            lambda: dmarc.evaluate(lookup, authors=authors, from_fields=from_fields, spf=own, dkim=signatures),
+            Dmarc(result=Result.TEMPERROR, reason="Our own check failed."),
+        )
+        statements = read_statements(envelope.raw)
+        report = AuthReport(
+            spf=own,
+            helo=helo,
+            dkim=signatures,
+            dmarc=within_knowledge(verdict, own),
+            arc=chain,
+            peer=client,
+            set_aside=sum(claims_to_be(one, self._rules.authserv_id) for one in statements),
+            queries=lookup.queries,
+        )
+        return Checked(report=report, statements=statements)
+
+    def _client(self, envelope: Envelope) -> str | None:
+        """The address that really sent it, or None where this door cannot know."""
+        try:
+            ip = ip_address(envelope.client.ip.partition("%")[0])
+        except ValueError:
+            return None
+        if ip.version == 6 and ip.ipv4_mapped is not None:
+            ip = ip.ipv4_mapped
+        ours = ip.is_loopback or any(ip in network for network in self._rules.relays)
+        return None if ours else str(ip)
+
+    async def _spf(self, lookup: MailLookup, envelope: Envelope, ip: str | None) -> tuple[Spf, Spf | None]:
+        if ip is None:
+            return Spf(result=Result.UNKNOWN), None
+        helo, receiver, now = envelope.client.helo or "", self._rules.authserv_id, envelope.received_at
+        sender = envelope.mail_from
+        own = await spf.check_mail_from(lookup, ip=ip, helo=helo, mail_from=sender, receiver=receiver, now=now)
+        if not sender:
+            return own, None  # it was the HELO identity already
+        return own, await spf.check_helo(
+            lookup, ip=ip, helo=helo, receiver=receiver, now=now, max_queries=_HELO_QUERIES
+        )
+
+    async def _dkim(self, lookup: MailLookup, envelope: Envelope) -> Dkim:
+        return await dkim.verify(
+            lookup,
+            envelope.raw,
+            now=envelope.received_at,
+            max_signatures=self._rules.max_signatures,
+            beside=self._threads,
+        )
+
+    async def _arc(self, lookup: MailLookup, envelope: Envelope) -> Arc:
+        return await arc.verify_chain(
+            lookup, envelope.raw, now=envelope.received_at, max_sets=self._rules.max_arc_sets, beside=self._threads
+        )
+
+    async def _peer(self, lookup: MailLookup, envelope: Envelope, ip: str | None) -> Peer | None:
+        if ip is None or envelope.door not in (Door.SMTP, Door.LMTP):
+            return None
+        rules = self._rules
+        zones = (*rules.block_zones, *rules.allow_zones)
+        return await peer.observe(
+            lookup, ip=ip, helo=envelope.client.helo or "", zones=zones, reverse_dns=rules.reverse_dns
+        )
+
+
+async def _judged(check: Callable[[], Awaitable[Verdict]], otherwise: Verdict) -> Verdict:
+    """A check's verdict, or `otherwise` where our own code stumbled over a stranger's input."""
+    try:
+        return await check()
+    except Exception as error:  # noqa: BLE001  (the surprise of the design page: an exception here is a temperror)
+        _log.error("a check of the sender failed", error=type(error).__name__)
+        return otherwise
+
+
+def within_knowledge(verdict: Dmarc, own: Spf) -> Dmarc:
+    """Without the client's address a fail only says that DKIM did not align: SPF might have."""
+    if verdict.result is Result.FAIL and own.result is Result.UNKNOWN:
+        reason = "DKIM did not align, and this door cannot know the client's address."
+        return replace(verdict, result=Result.UNKNOWN, reason=reason)
+    return verdict

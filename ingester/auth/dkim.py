@@ -1,0 +1,205 @@
+"""DKIM (RFC 6376, 8301, 8463): every signature of a mail judged, up to a bound. Never raises.
+
+The result words are those of RFC 8601, 2.7.1, which has none for a signature that the RFC wants ignored:
+- pass: it holds. With `partial_body` it does not cover the end of the body; with `testing` its key is on trial.
+- fail: judged and not true: the header or the body is not what was signed, or the time of `x=` is over.
+- neutral: not judged: its `t=` lies in the future (RFC 6376, 3.5).
+- permerror: it can never be judged: the field breaks the RFC, no usable key, an algorithm or key we refuse, a From
+  field that it does not cover.
+- temperror: DNS did not answer. unknown: the header is larger than what we read.
+
+Several key records at one name are undefined (RFC 6376, 3.6.2.2): ours are sorted, up to four tried, one that fits is
+enough (6.1.2 allows to cycle), so that the order of the answer does not matter.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from hashlib import sha256
+
+from ingester.auth.dkim_canon import BodyForm, BodyHash, hash_bodies, signed_text
+from ingester.auth.dkim_key import Key, read_key
+from ingester.auth.dkim_signature import Claim, read_claim
+from ingester.auth.header import Header, HeaderField, readable, split
+from ingester.auth.lookup import Answer, Lookup, Status
+from ingester.auth.report import Dkim, Result, Signature
+
+BESIDE = 1 << 20
+"""Bytes of body from which on the hashing runs beside the loop."""
+MAX_KEYS = 4
+MAX_SIGNED_HEADERS = 100
+"""Names of `h=` that the report keeps."""
+EXPIRY_GRACE = timedelta(minutes=5)
+CLOCK_GRACE = timedelta(hours=10)
+"""How far `t=` may lie ahead: a signer's clock in the wrong zone does no harm."""
+
+_BEST_FIRST = (Result.PASS, Result.TEMPERROR, Result.UNKNOWN, Result.NEUTRAL, Result.FAIL, Result.PERMERROR)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Verdict:
+    result: Result
+    reason: str | None = None
+    key: Key | None = None
+    partial_body: bool = False
+
+
+async def verify(
+    lookup: Lookup, raw: bytes, *, now: datetime, max_signatures: int = 5, beside: Executor | None = None
+) -> Dkim:
+    """Judge the first `max_signatures` DKIM-Signature fields from the top; those beyond are counted.
+
+    `now` is aware: when the mail was received. A large body is hashed in `beside` (None: the loop's own executor).
+    """
+    header = split(raw)
+    fields = header.all("dkim-signature")
+    claims = [read_claim(field) for field in fields[:max_signatures]]
+    signed = _Signed(header)
+    verdicts = [signed.refuse(claim, now) for claim in claims]
+    open_claims = [claim for claim, verdict in zip(claims, verdicts, strict=True) if verdict is None]
+    answers = await _ask(lookup, open_claims)
+    held = {id(claim): signed.check_header(claim, answers[_key_name(claim)]) for claim in open_claims}
+    forms = {_form(claim) for claim in open_claims if held[id(claim)].result is Result.PASS}
+    hashes = await _hash(raw, header.body, forms, beside)
+    signatures = tuple(
+        _report(ordinal, claim, verdict or _check_body(claim, held[id(claim)], hashes))
+        for ordinal, (claim, verdict) in enumerate(zip(claims, verdicts, strict=True), 1)
+    )
+    return Dkim(result=summary(signatures), signatures=signatures, unjudged=len(fields) - len(signatures))
+
+
+def summary(signatures: Iterable[Signature]) -> Result:
+    """One word for all: the first of pass, temperror, unknown, neutral, fail, permerror that any signature has.
+
+    A signature whose key is on trial counts as none at all, whatever became of it (RFC 6376, 3.6.1, t=y).
+    """
+    found = {one.result for one in signatures if not one.testing}
+    return next((result for result in _BEST_FIRST if result in found), Result.NONE)
+
+
+class _Signed:
+    """The fields of a mail, found by name, as signatures cover them."""
+
+    def __init__(self, header: Header) -> None:
+        self._cut = header.cut
+        self._named: dict[str, list[HeaderField]] = {}
+        for field in header.fields:
+            self._named.setdefault(field.name, []).append(field)
+
+    def refuse(self, claim: Claim, now: datetime) -> _Verdict | None:
+        """What can be said without the key."""
+        if claim.problem:
+            return _Verdict(result=Result.PERMERROR, reason=claim.problem)
+        if self._cut:
+            return _Verdict(result=Result.UNKNOWN, reason="the header is larger than what is read of it")
+        if len(self._named.get("from", ())) > claim.signed_headers.count("from"):  # RFC 6376, 8.15
+            return _Verdict(result=Result.PERMERROR, reason="a second From field is not signed")
+        if claim.expires_at is not None and claim.expires_at < (now - EXPIRY_GRACE).timestamp():
+            return _Verdict(result=Result.FAIL, reason="the signature has expired")
+        if claim.signed_at is not None and claim.signed_at > (now + CLOCK_GRACE).timestamp():
+            return _Verdict(result=Result.NEUTRAL, reason="the time of the signature lies in the future")
+        return None
+
+    def check_header(self, claim: Claim, answer: Answer[bytes]) -> _Verdict:
+        """Pass when the signature holds over the header; whether the body is that of `bh=` is another matter."""
+        keys = _usable_keys(claim, answer)
+        if isinstance(keys, _Verdict):
+            return keys
+        text = signed_text(self._select(claim), claim.field, relaxed=claim.header_relaxed)
+        digest = sha256(text).digest()
+        for key in keys:
+            if key.verifies(claim.signature, text, digest):
+                return _Verdict(result=Result.PASS, key=key)
+        return _Verdict(result=Result.FAIL, reason="the signature does not match the header", key=keys[0])
+
+    def _select(self, claim: Claim) -> list[HeaderField]:
+        """The fields of `h=`, each name from the bottom up; what is named but absent is empty (RFC 6376, 5.4.2)."""
+        left = {name: list(self._named.get(name, ())) for name in set(claim.signed_headers)}
+        if "dkim-signature" in left:  # its own field was not there when it was made
+            left["dkim-signature"] = [field for field in left["dkim-signature"] if field is not claim.field]
+        return [left[name].pop() for name in claim.signed_headers if left[name]]
+
+
+def _key_name(claim: Claim) -> str:
+    return f"{claim.selector}._domainkey.{claim.domain}"
+
+
+async def _ask(lookup: Lookup, claims: list[Claim]) -> Mapping[str, Answer[bytes]]:
+    names = list(dict.fromkeys(map(_key_name, claims)))
+    if len(names) == 1:
+        return {names[0]: await lookup.txt(names[0])}
+    return dict(zip(names, await asyncio.gather(*map(lookup.txt, names)), strict=True))
+
+
+def _usable_keys(claim: Claim, answer: Answer[bytes]) -> list[Key] | _Verdict:
+    """The keys that fit the signature, in an order that does not depend on DNS; or why there is none."""
+    if answer.status is Status.UNAVAILABLE:
+        return _Verdict(result=Result.TEMPERROR, reason="DNS did not answer for the key")
+    if answer.status is Status.MALFORMED:
+        return _Verdict(result=Result.PERMERROR, reason="the DNS answer for the key cannot be read")
+    if not answer.records:
+        return _Verdict(result=Result.PERMERROR, reason="there is no key in DNS")
+    records = sorted(set(answer.records), key=lambda record: (not record.startswith(b"v=DKIM1"), record))
+    found = [_fit(read_key(record), claim) for record in records[:MAX_KEYS]]
+    keys = [key for key in found if isinstance(key, Key)]
+    return keys or _Verdict(result=Result.PERMERROR, reason=next(why for why in found if isinstance(why, str)))
+
+
+def _fit(key: Key | str, claim: Claim) -> Key | str:
+    if isinstance(key, str):
+        return key
+    if key.kind != claim.algorithm.partition("-")[0]:
+        return f"the key is for {key.kind}, the signature is not"
+    if key.strict and claim.identity_domain != claim.domain:  # RFC 6376, 3.6.1, t=s
+        return "the key asks that i= be of the very domain d="
+    return key
+
+
+def _form(claim: Claim) -> BodyForm:
+    return BodyForm(claim.body_relaxed, claim.body_length)
+
+
+async def _hash(raw: bytes, start: int, forms: set[BodyForm], beside: Executor | None) -> Mapping[BodyForm, BodyHash]:
+    if not forms or len(raw) - start <= BESIDE:
+        return hash_bodies(raw, start, forms)
+    return await asyncio.get_running_loop().run_in_executor(beside, hash_bodies, raw, start, forms)
+
+
+def _check_body(claim: Claim, verdict: _Verdict, hashes: Mapping[BodyForm, BodyHash]) -> _Verdict:
+    if verdict.result is not Result.PASS:
+        return verdict
+    body = hashes[_form(claim)]
+    if claim.body_length is not None and claim.body_length > body.length:  # RFC 6376, 3.5
+        reason = f"l= is {claim.body_length:,}, but the body has {body.length:,} bytes"
+        return replace(verdict, result=Result.FAIL, reason=reason)
+    if claim.body_hash != body.digest:
+        return replace(verdict, result=Result.FAIL, reason="the body is not the one that was signed")
+    if claim.body_length is not None and claim.body_length < body.length:
+        reason = f"l= leaves {body.length - claim.body_length:,} of {body.length:,} bytes of the body unsigned"
+        return replace(verdict, reason=reason, partial_body=True)
+    if verdict.key and verdict.key.testing:
+        return replace(verdict, reason="the key is on trial (t=y): as if unsigned")
+    return verdict
+
+
+def _report(ordinal: int, claim: Claim, verdict: _Verdict) -> Signature:
+    key = verdict.key
+    return Signature(
+        ordinal=ordinal,
+        result=verdict.result,
+        domain=claim.domain,
+        selector=claim.selector,
+        algorithm=readable(claim.algorithm),
+        identity=readable(claim.identity),
+        reason=verdict.reason,
+        signed_headers=tuple(readable(name) for name in claim.signed_headers[:MAX_SIGNED_HEADERS]),
+        body_length=claim.body_length,
+        partial_body=verdict.partial_body,
+        signed_at=claim.signed_at,
+        expires_at=claim.expires_at,
+        key_bits=key.bits if key else None,
+        testing=key.testing if key else False,
+        digest_prefix=readable(claim.digest_prefix),
+    )

@@ -1,0 +1,186 @@
+"""The resolver: one for the process, with a cache, and for each mail a Lookup with that mail's budget.
+
+A question that many mails ask at once is asked once. What became of it is an answer, never an exception. The question
+of a mail that has gone is asked to its end all the same, so that the next one finds the answer.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Any
+
+from ingester.auth.dns_cache import Cache, Key
+from ingester.auth.dns_exchange import ask
+from ingester.auth.dns_message import MALFORMED, MAX_ALIASES, UNAVAILABLE, Entry, Kind, Question, read
+from ingester.auth.dns_name import canonical
+from ingester.auth.dns_outage import Outage
+from ingester.auth.dns_servers import SYSTEM_FILE, Nameservers
+from ingester.auth.lookup import Answer, Exchange, Status
+
+TRIES = 3
+"""How often a question is put before it is given up, all servers together."""
+CACHE_BYTES = 32 << 20
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A question on its way, and how many wait for it."""
+
+    task: asyncio.Task[Entry] | None = None
+    waiters: int = 0
+
+
+class Resolver:
+    """Asks the name servers. Raises NoNameserver when made without any. Times are in seconds."""
+
+    def __init__(
+        self,
+        nameservers: Sequence[tuple[str, int]] = (),
+        *,
+        try_seconds: float = 2.0,
+        mail_queries: int = 75,
+        mail_seconds: float = 15.0,
+        in_flight: int = 50,
+        cache_entries: int = 20_000,
+        cache_bytes: int = CACHE_BYTES,
+        system_file: Path = SYSTEM_FILE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.clock = clock
+        self._servers = Nameservers(nameservers, system_file, clock)
+        self.outage = Outage(self._servers, try_seconds, clock)
+        self._try_seconds = try_seconds
+        self._mail_queries = mail_queries
+        self._mail_seconds = mail_seconds
+        self._cache = Cache(max_entries=cache_entries, max_bytes=cache_bytes)
+        self._flights: dict[Key, _Flight] = {}
+        self._places = asyncio.Semaphore(in_flight)
+        self._closed = False
+
+    def lookup(self, *, max_queries: int | None = None, deadline: float | None = None) -> "MailLookup":
+        """DNS for one mail. The deadline is in this resolver's clock; without one the mail's seconds start now."""
+        return MailLookup(
+            self,
+            max_queries=self._mail_queries if max_queries is None else max_queries,
+            deadline=self.clock() + self._mail_seconds if deadline is None else deadline,
+        )
+
+    async def close(self) -> None:
+        """End what is on its way; who waits for it is told that it is unavailable, and so is who asks later."""
+        self._closed = True
+        tasks = [flight.task for flight in self._flights.values() if flight.task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.outage.close()
+
+    async def entry(self, key: Key, deadline: float) -> Entry:
+        """What DNS says of a canonical name and a type, from the cache if it is there."""
+        now = self.clock()
+        if now >= deadline:
+            return UNAVAILABLE
+        held = self._cache.get(key, now)
+        if held is not None:
+            return held
+        if self._closed or self.outage.lasts:
+            return UNAVAILABLE
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = _Flight()
+            flight.task = asyncio.get_running_loop().create_task(self._fly(key, flight))
+        return await self._await(flight, deadline - now)
+
+    async def _await(self, flight: _Flight, seconds: float) -> Entry:
+        """Wait, without a say in the flight's fate: others wait for it too."""
+        assert flight.task
+        flight.waiters += 1
+        try:
+            await asyncio.wait((flight.task,), timeout=seconds)
+        finally:
+            flight.waiters -= 1
+        return flight.task.result() if flight.task.done() and not flight.task.cancelled() else UNAVAILABLE
+
+    async def _fly(self, key: Key, flight: _Flight) -> Entry:
+        try:
+            async with self._places:
+                if not flight.waiters:  # all gave up before it was its turn
+                    return UNAVAILABLE
+                entry = await self._query(Question(*key))
+            self._cache.put(key, entry, self.clock())
+            return entry
+        finally:
+            del self._flights[key]
+
+    async def _query(self, question: Question) -> Entry:
+        """Ask server after server. The last word counts: a server may be broken, all of them hardly are."""
+        servers = list(self._servers.current())
+        last = UNAVAILABLE
+        heard = silent = False
+        for _ in range(TRIES):
+            if not servers:
+                break
+            one = servers.pop(0)
+            message = await ask(one, question, self._try_seconds)
+            entry = UNAVAILABLE if message is None else read(message, question)
+            heard = heard or message is not None
+            if message is None:
+                silent = True
+                servers.append(one)
+            elif entry is not None and entry is not MALFORMED:
+                if silent:
+                    self._servers.prefer(one)
+                return entry
+            last = entry or UNAVAILABLE
+        if not heard:
+            self.outage.suspect()
+        return last
+
+
+class MailLookup:
+    """DNS as one mail sees it: a `Lookup`. Answers from the cache count too, so that a hostile record tree ends."""
+
+    __slots__ = ("_deadline", "_max_queries", "_resolver", "queries")
+
+    def __init__(self, resolver: Resolver, *, max_queries: int, deadline: float) -> None:
+        self._resolver = resolver
+        self._max_queries = max_queries
+        self._deadline = deadline
+        self.queries = 0
+
+    async def txt(self, name: str) -> Answer[bytes]:
+        """TXT records, the strings of each joined (RFC 7208, 3.3)."""
+        return await self._ask(name, Kind.TXT)
+
+    async def a(self, name: str) -> Answer[IPv4Address]:
+        """IPv4 addresses."""
+        return await self._ask(name, Kind.A)
+
+    async def aaaa(self, name: str) -> Answer[IPv6Address]:
+        """IPv6 addresses."""
+        return await self._ask(name, Kind.AAAA)
+
+    async def mx(self, name: str) -> Answer[Exchange]:
+        """Mail exchanges, the most preferred first."""
+        return await self._ask(name, Kind.MX)
+
+    async def ptr(self, ip: IPv4Address | IPv6Address) -> Answer[str]:
+        """The names of an address (RFC 1035, 3.5; RFC 3596, 2.5)."""
+        return await self._ask(ip.reverse_pointer, Kind.PTR)
+
+    async def _ask(self, name: str, kind: Kind) -> Answer[Any]:
+        """Follow aliases that lead out of an answer; each is a question of its own. Too many are a loop."""
+        asked = canonical(name)
+        if asked is None:
+            return Answer(Status.MALFORMED)
+        for _ in range(MAX_ALIASES + 1):
+            if self.queries >= self._max_queries:
+                return Answer(Status.UNAVAILABLE)
+            self.queries += 1
+            entry = await self._resolver.entry((asked, kind), self._deadline)
+            if not entry.alias:
+                return entry.answer
+            asked = entry.alias
+        return Answer(Status.MALFORMED)

@@ -1,0 +1,107 @@
+"""SPF (RFC 7208): whether the owner of a domain lets this client send for it. The identities, and the report on them.
+
+It does not decide about the mail. Records are evaluated by `spf_check`, our own evaluator. Nothing here raises.
+"""
+
+from datetime import datetime
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+import idna
+
+from ingester.auth.dns_name import MAX_NAME, canonical
+from ingester.auth.lookup import Lookup
+from ingester.auth.report import Identity, Result, Spf
+from ingester.auth.spf_check import MAX_QUERIES, Arrival, Check, Outcome
+
+MAX_TEXT = 256
+"""Characters of anything that a stranger puts into the report."""
+_MAX_SENDER = 512
+"""Characters. Doors let no longer path in (RFC 5321, 4.5.3.1)."""
+
+
+async def check_mail_from(
+    lookup: Lookup,
+    *,
+    ip: str,
+    helo: str,
+    mail_from: str,
+    receiver: str,
+    now: datetime,
+    max_queries: int = MAX_QUERIES,
+) -> Spf:
+    """SPF on the envelope sender; on postmaster@HELO when it is null (RFC 7208, 2.4), which `identity` then tells.
+
+    `receiver` is our own host name and `now` the time: an explanation may cite them. Without a client address the
+    result is unknown.
+    """
+    if not mail_from:
+        return await check_helo(lookup, ip=ip, helo=helo, receiver=receiver, now=now, max_queries=max_queries)
+    local, _, domain = mail_from.rpartition("@") if len(mail_from) <= _MAX_SENDER else ("", "", mail_from)
+    sender = local or "postmaster", domain  # RFC 7208, 4.3
+    report = Spf(result=Result.NONE, identity=Identity.MAIL_FROM, client_ip=ip, helo=helo, envelope_from=mail_from)
+    return await _report(lookup, report, sender, receiver, now, max_queries)
+
+
+async def check_helo(
+    lookup: Lookup, *, ip: str, helo: str, receiver: str, now: datetime, max_queries: int = MAX_QUERIES
+) -> Spf:
+    """SPF on the name in HELO or EHLO (RFC 7208, 2.3)."""
+    report = Spf(result=Result.NONE, identity=Identity.HELO, client_ip=ip, helo=helo)
+    return await _report(lookup, report, ("postmaster", helo), receiver, now, max_queries)
+
+
+async def _report(
+    lookup: Lookup, asked: Spf, sender: tuple[str, str], receiver: str, now: datetime, max_queries: int
+) -> Spf:
+    """What was asked, with the answer; all text in it cut."""
+    local, domain = sender
+    address = _client_address(asked.client_ip)
+    name = _ascii_name(domain)
+    explanation = None
+    if address is None:
+        outcome = Outcome(result=Result.UNKNOWN, problem="The address of the client is not known.")
+    elif name is None:
+        outcome = Outcome(result=Result.NONE, problem=f"{domain[:MAX_NAME]} is not the full name of a domain.")
+    else:
+        arrival = Arrival(address=address, helo=asked.helo, local=local, domain=name, receiver=receiver, now=now)
+        check = Check(lookup, arrival, max_queries)
+        outcome = await check.run()
+        explanation = await check.explain(outcome)
+    return Spf(
+        result=outcome.result,
+        domain=name or "",
+        identity=asked.identity,
+        client_ip=_readable(asked.client_ip) if address is None else str(address),
+        helo=_readable(asked.helo),
+        envelope_from=_readable(asked.envelope_from),
+        mechanism=None if outcome.mechanism is None else _readable(outcome.mechanism),
+        explanation=None if explanation is None else _readable(explanation),
+        problem=None if outcome.problem is None else _readable(outcome.problem),
+    )
+
+
+def _client_address(ip: str) -> IPv4Address | IPv6Address | None:
+    """IPv4 mapped into IPv6 is IPv4 (RFC 7208, 5)."""
+    try:
+        address = ip_address(ip.partition("%")[0])
+    except ValueError:
+        return None
+    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
+
+
+def _ascii_name(domain: str) -> str | None:
+    """The A-labels of a name that a check can start with (RFC 7208, 4.3): no literal, and of two labels or more."""
+    if len(domain) > MAX_NAME + 1:
+        return None
+    if not domain.isascii():
+        try:
+            domain = idna.encode(domain, uts46=True).decode("ascii")
+        except UnicodeError:  # which idna's own errors are, too
+            return None
+    name = canonical(domain)
+    return name if name and "." in name and not name.startswith("[") else None
+
+
+def _readable(text: str) -> str:
+    cut = text[:MAX_TEXT]
+    return cut if cut.isprintable() else "".join(char if char.isprintable() else "?" for char in cut)
