@@ -8,10 +8,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
+from ipaddress import ip_network
 from uuid import UUID
 
 import structlog
 
+from ingester.auth.check import Authenticator, Rules
+from ingester.auth.dns import Resolver
 from ingester.core.ids import uuid7
 from ingester.faults import Faults
 from ingester.pipeline import Arrival, Pipeline, Sources
@@ -48,6 +51,7 @@ class App:
         self.directory = Directory(self.database)
         self.refusals = Refusals(self.database, new_id)
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="scan")
+        self.resolver = resolver(settings)
         self.pipeline = Pipeline(
             settings=settings,
             database=self.database,
@@ -56,6 +60,7 @@ class App:
             faults=Faults.parse(settings.test.faults),
             sources=Sources(now=now, new_id=new_id),
             threads=self._threads,
+            authenticator=Authenticator(self.resolver, rules(settings), threads=self._threads),
             watch=watch,
         )
         self._chores: list[asyncio.Task[None]] = []
@@ -88,6 +93,7 @@ class App:
         with suppress(TimeoutError):
             async with asyncio.timeout(5):
                 await self.refusals.flush()
+        await self.resolver.close()
         await self.directory.stop()
         await self.database.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -97,6 +103,33 @@ class App:
         async with self.database.connection() as connection:
             await expire_claims(connection, now())
             await expire_refusals(connection, now(), self.settings.store.refusal_days)
+
+
+def resolver(settings: Settings) -> Resolver:
+    """The resolver that the settings describe. Raises NoNameserver where none is known."""
+    dns = settings.dns
+    return Resolver(
+        [(one.host, one.port) for one in dns.nameservers],
+        try_seconds=dns.try_seconds,
+        mail_queries=dns.mail_queries,
+        mail_seconds=dns.mail_seconds,
+        in_flight=dns.in_flight,
+        cache_entries=dns.cache_entries,
+    )
+
+
+def rules(settings: Settings) -> Rules:
+    """The rules of the checks that the settings describe."""
+    auth = settings.auth
+    return Rules(
+        authserv_id=auth.authserv_id or settings.smtp.hostname or socket.gethostname(),
+        relays=tuple(ip_network(network) for network in auth.relays),
+        block_zones=auth.block_zones,
+        allow_zones=auth.allow_zones,
+        reverse_dns=auth.reverse_dns,
+        max_signatures=auth.max_signatures,
+        max_arc_sets=auth.max_arc_sets,
+    )
 
 
 async def _forever(chore: Callable[[], Awaitable[None]], seconds: float) -> None:

@@ -9,15 +9,16 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from ingester.admission import Admission, admit, forwarder_names
+from ingester.auth.check import Checked
 from ingester.core.envelope import Door, Envelope, Route
-from ingester.core.kind import Verdict, classify
+from ingester.core.kind import Kind, Verdict, classify
 from ingester.core.message import Message
 from ingester.core.outcome import Outcome, Reason, Refusal, Stored
 from ingester.core.resolve import (
     Attachment,
     Citation,
     Method,
-    Sender,
     attach,
     citations,
     content_claim,
@@ -25,7 +26,8 @@ from ingester.core.resolve import (
     raw_claim,
 )
 from ingester.core.rules import loop_gate, status_gate
-from ingester.store.messages import Delivery, Finding, Mail, Query, Refused, Written
+from ingester.core.senders import patterns_for
+from ingester.store.messages import AuthColumns, Delivery, Finding, Mail, Query, Refused, Written
 
 NO_ID_CLAIM_LIFE = timedelta(hours=24)
 """A mail without Message-ID is only recognised by its bytes, and only a day long: equal alarms are sent again."""
@@ -65,6 +67,8 @@ class Case:
     targets: tuple[Target, ...]
     unrouted: tuple[Unrouted, ...]
     deadline: float
+    checked: Checked
+    contact_ids: Mapping[UUID, UUID]
 
     @property
     def rfc_message_id(self) -> str:
@@ -97,13 +101,23 @@ class Judgement:
 def queries(case: Case) -> list[Query]:
     """What must be asked for this case: one query per target."""
     hashes = tuple(citation.hash for citation in case.cited)
-    return [Query(tenant_id=t.route.tenant_id, mailbox_id=t.route.mailbox_id, hashes=hashes) for t in case.targets]
+    patterns = patterns_for(case.message.from_address)
+    forwarders = forwarder_names(case.checked)
+    return [
+        Query(
+            tenant_id=target.route.tenant_id,
+            mailbox_id=target.route.mailbox_id,
+            hashes=hashes,
+            patterns=patterns,
+            forwarders=forwarders,
+        )
+        for target in case.targets
+    ]
 
 
 def judge(case: Case, findings: Sequence[Finding], limits: Limits) -> Judgement:
     """Decide every target. `findings` stand in the order of `queries`."""
     cited = case.cited
-    looping = loop_gate(case.message.received_count, limits.max_received)
     deliveries: dict[UUID, list[Delivery]] = {}
     refused: dict[UUID, list[Refused]] = {}
     refusals: list[Refusal] = []
@@ -113,18 +127,32 @@ def judge(case: Case, findings: Sequence[Finding], limits: Limits) -> Judgement:
             Refused(id=unrouted.id, reason=unrouted.refusal.reason, recipients=unrouted.recipients, detail="")
         )
     for target, finding in zip(case.targets, findings, strict=True):
-        refusal = status_gate(finding.standing, case.envelope.received_at) or looping
         tenant_id = target.route.tenant_id
-        if refusal is None:
-            deliveries.setdefault(tenant_id, []).append(_delivery(case, target, finding, cited, limits))
+        answer = _gates(case, finding, limits)
+        if isinstance(answer, Admission):
+            deliveries.setdefault(tenant_id, []).append(_delivery(case, target, finding, answer, cited, limits))
             continue
+        refusal, detail = answer
         refusals.append(refusal)
         refused.setdefault(tenant_id, []).append(
-            Refused(id=target.refusal_id, reason=refusal.reason, recipients=target.recipients, detail="")
+            Refused(id=target.refusal_id, reason=refusal.reason, recipients=target.recipients, detail=detail)
         )
     tenants = sorted({*deliveries, *refused})
     mails = tuple(_mail(case, t, tuple(deliveries.get(t, ())), tuple(refused.get(t, ()))) for t in tenants)
     return Judgement(mails=mails, refusals=tuple(refusals))
+
+
+def _gates(case: Case, finding: Finding, limits: Limits) -> Admission | tuple[Refusal, str]:
+    """The gates in the order of the design page: the first that refuses names the reason."""
+    standing, envelope = finding.standing, case.envelope
+    if standing is None:
+        return Refusal(reason=Reason.UNKNOWN_MAILBOX), "the mailbox is gone"
+    refusal = status_gate(standing.status, envelope.received_at)
+    refusal = refusal or loop_gate(case.message.received_count, limits.max_received)
+    if refusal is not None:
+        return refusal, ""
+    admission = admit(case.checked, envelope.client.ip, finding, standing)
+    return admission if admission.refusal is None else (admission.refusal, admission.trail["why"])
 
 
 def _mail(case: Case, tenant_id: UUID, deliveries: tuple[Delivery, ...], refused: tuple[Refused, ...]) -> Mail:
@@ -136,16 +164,20 @@ def _mail(case: Case, tenant_id: UUID, deliveries: tuple[Delivery, ...], refused
         raw_stored=case.raw_stored,
         rfc_message_id=case.rfc_message_id,
         message=case.message if deliveries else None,
+        # The verdicts of one tenant are the same in all its mailboxes; who is refused sees them before any forwarder.
+        auth_report=deliveries[0].auth_report if deliveries else case.checked.report,
+        contact_id=case.contact_ids.get(tenant_id, UUID(int=0)),
         deliveries=tuple(sorted(deliveries, key=lambda delivery: delivery.mailbox_id)),
         refused=refused,
     )
 
 
-def _delivery(case: Case, target: Target, finding: Finding, cited: tuple[Citation, ...], limits: Limits) -> Delivery:
+def _delivery(
+    case: Case, target: Target, finding: Finding, admission: Admission, cited: tuple[Citation, ...], limits: Limits
+) -> Delivery:
     assert finding.standing is not None
     route = target.route
-    sender = Sender()
-    attachment = attach(cited, finding.candidates, sender, strict=finding.standing.strict_senders)
+    attachment = attach(cited, finding.candidates, admission.sender, strict=finding.standing.strict_senders)
     keys = [raw_claim(route.mailbox_id, case.raw_sha256)]
     life = NO_ID_CLAIM_LIFE
     if case.message.rfc_message_id is not None:
@@ -162,31 +194,58 @@ def _delivery(case: Case, target: Target, finding: Finding, cited: tuple[Citatio
         role=delivery_role(target.recipients, case.message.to_addresses, case.message.cc_addresses),
         tag=route.tag,
         verdict=_verdict(case, attachment),
+        sender=admission.sender,
+        quarantined=admission.quarantined,
+        auth=_columns(admission),
+        auth_report=admission.report,
         attachment=attachment,
-        decision=_trail(target, attachment.reason, attachment.trail),
+        decision=_trail(target, attachment.reason, attachment.trail, admission.trail),
     )
 
 
+def kind_of(case: Case) -> Kind:
+    """The kind as far as the mail alone tells: nothing is known of what it answers."""
+    return _classified(case, answers=False).kind
+
+
 def _verdict(case: Case, attachment: Attachment) -> Verdict:
-    """The kind of mail, here where it is known whether it answers one of ours. Of HTTP's envelopes, "" says nothing."""
+    """The kind of mail, here where it is known whether it answers one of ours."""
+    return _classified(case, answers=attachment.reply_to is not None and attachment.method is not Method.REPORT)
+
+
+def _classified(case: Case, *, answers: bool) -> Verdict:
+    """Of HTTP's envelopes, an empty sender says nothing."""
     envelope = case.envelope
     known = envelope.mail_from or envelope.door in (Door.SMTP, Door.LMTP)
     return classify(
         case.message.nature,
         mail_from=envelope.mail_from if known else None,
         cites=any(citation.method is not Method.REPORT for citation in case.cited),
-        answers=attachment.reply_to is not None and attachment.method is not Method.REPORT,
+        answers=answers,
     )
 
 
-def _trail(target: Target, reason: str, looked_for: tuple[dict[str, str], ...]) -> dict[str, Any]:
+def _columns(admission: Admission) -> AuthColumns:
+    report = admission.report
+    return AuthColumns(
+        spf=report.spf.result.value,
+        dkim=report.dkim.result.value,
+        dmarc=report.dmarc.result.value,
+        arc=report.arc.result.value,
+        strength=admission.strength,
+    )
+
+
+def _trail(
+    target: Target, reason: str, looked_for: tuple[dict[str, str], ...], sender: dict[str, Any]
+) -> dict[str, Any]:
     """Why the mail is where it is, for the question that operators ask most."""
     route = target.route
     return {
         "reason": reason,
         "route": {"kind": route.kind.value, "recipients": list(target.recipients), "tag": route.tag},
         "looked_for": list(looked_for),
-        "sender": {"verified": False, "expected": False, "dmarc": "unknown"},
+        "sender": sender,
     }
 
 

@@ -1,4 +1,4 @@
-"""The journey of a mail: scan, find, decide, commit, answer. Gather, judge, act, on one page.
+"""The journey of a mail: scan, authenticate, find, decide, commit, answer. Gather, judge, act, on one page.
 
 Yes means committed (law 1). What our code cannot digest becomes a dead letter and is answered yes; what the database
 cannot do now is answered 4xx.
@@ -16,6 +16,7 @@ from uuid import UUID
 
 import structlog
 
+from ingester.auth.check import Authenticator
 from ingester.batcher import Batcher
 from ingester.burial import Burial
 from ingester.core.address import Address
@@ -75,6 +76,7 @@ class Pipeline:
         faults: Faults,
         sources: Sources,
         threads: Executor,
+        authenticator: Authenticator,
         watch: Callable[[Arrival], None] | None = None,
     ) -> None:
         self._watch = watch
@@ -84,6 +86,7 @@ class Pipeline:
         self._faults = faults
         self._sources = sources
         self._threads = threads
+        self._authenticator = authenticator
         store = settings.store
         self._commit_seconds = store.commit_seconds
         claim_life = timedelta(days=store.claim_days)
@@ -197,7 +200,7 @@ class Pipeline:
         if not targets:
             return None, self._refuse_all(envelope, unrouted)
         try:
-            case = await self.scan(envelope, targets, unrouted, deadline)
+            case = await self.examine(envelope, targets, unrouted, deadline)
         except Exception as error:  # noqa: BLE001  (the surprise of the design page: a dead letter)
             raw_sha256 = await self._beside(envelope.raw, lambda: sha256(envelope.raw).digest())
             return None, await self._burial.keep(
@@ -219,13 +222,12 @@ class Pipeline:
         refusal = next((one.refusal for one in unrouted if one.refusal.code.retry), unrouted[0].refusal)
         return Outcome(reason=refusal.reason, arrival_id=envelope.arrival_id, final=refusal.final)
 
-    async def scan(
+    async def examine(
         self, envelope: Envelope, targets: tuple[Target, ...], unrouted: tuple[Unrouted, ...], deadline: float
     ) -> Case:
-        """Digest the bytes into a case; large mails beside the loop. Raises whatever our code stumbles over."""
-        self._faults.hit("scan")
-        raw = envelope.raw
-        raw_sha256, message = await self._beside(raw, lambda: (sha256(raw).digest(), digest(raw, self._bounds)))
+        """Scan and authenticate: all that the bytes and DNS tell. Raises whatever the scan stumbles over."""
+        raw_sha256, message = await self.scan(envelope.raw)
+        checked = await self._authenticator.check(envelope, authors=message.authors, from_fields=message.from_fields)
         return Case(
             envelope=envelope,
             message=message,
@@ -235,7 +237,14 @@ class Pipeline:
             targets=targets,
             unrouted=unrouted,
             deadline=deadline,
+            checked=checked,
+            contact_ids={target.route.tenant_id: self._sources.new_id() for target in targets},
         )
+
+    async def scan(self, raw: bytes) -> tuple[bytes, Message]:
+        """The hash of the bytes and what they say; large mails beside the loop."""
+        self._faults.hit("scan")
+        return await self._beside(raw, lambda: (sha256(raw).digest(), digest(raw, self._bounds)))
 
     async def targets(self, envelope: Envelope) -> tuple[tuple[Target, ...], tuple[Unrouted, ...]]:
         """Recipients by mailbox: two addresses of one mailbox are one delivery."""

@@ -63,7 +63,7 @@ async def _case(pipeline: Pipeline, database: Database, letter: Buried) -> Case:
     targets, unrouted = await pipeline.targets(envelope)
     # A domain may have changed hands since: the letter belongs to its tenant, and only its mailboxes may have it.
     own = tuple(target for target in targets if target.route.tenant_id == letter.tenant_id)
-    case = await pipeline.scan(envelope, own, unrouted, asyncio.get_running_loop().time())
+    case = await pipeline.examine(envelope, own, unrouted, asyncio.get_running_loop().time())
     return replace(case, raw_ids={letter.tenant_id: letter.raw_id}, raw_stored=True)
 
 

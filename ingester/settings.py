@@ -30,6 +30,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from ingester.core.address import normalise_domain
 from ingester.faults import Faults
 
 PREFIX = "INGESTER_"
@@ -80,6 +81,13 @@ def _network(value: str) -> str:
         raise ValueError("must be an IP address or a network such as 192.0.2.0/24") from None
 
 
+def _zone(value: str) -> str:
+    name = normalise_domain(value)
+    if name is None or name.startswith("["):
+        raise ValueError("must be a domain name such as zen.example.org")
+    return name
+
+
 def _long(secret: SecretStr) -> SecretStr:
     if len(secret.get_secret_value()) < SECRET_CHARACTERS:
         raise ValueError(f"needs at least {SECRET_CHARACTERS} characters")
@@ -125,6 +133,7 @@ class Listen(_Group):
 Address = Annotated[Listen, BeforeValidator(_host_port)]
 Addresses = Annotated[tuple[Address, ...], BeforeValidator(_split)]
 Networks = Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], BeforeValidator(_split)]
+Zones = Annotated[tuple[Annotated[str, AfterValidator(_zone)], ...], BeforeValidator(_split)]
 Secret = Annotated[SecretStr, AfterValidator(_long)]
 Secrets = Annotated[tuple[Secret, ...], BeforeValidator(_split)]
 Url = Annotated[SecretStr, AfterValidator(_postgres)]
@@ -185,9 +194,34 @@ class Metrics(_Group):
 
 
 class Dns(_Group):
-    """Name servers for the checks of senders; none means the system's."""
+    """DNS, for the checks of senders."""
 
-    nameservers: Addresses = Field((), description="name servers for the checks of senders; none means the system's")
+    nameservers: Addresses = Field(
+        (), description="name servers (IP addresses) for the checks of senders; none means the system's"
+    )
+    try_seconds: float = Field(2, gt=0, le=30, description="how long one question to one name server may take")
+    mail_queries: int = Field(75, ge=10, le=1000, description="questions for one mail, known answers included")
+    mail_seconds: float = Field(15, gt=0, le=60, description="how long one mail may wait for DNS in all")
+    in_flight: int = Field(50, ge=1, le=1000, description="questions on their way at the same time, per worker")
+    cache_entries: int = Field(20_000, ge=0, le=1_000_000, description="answers kept while they hold, per worker")
+
+
+class Auth(_Group):
+    """The checks of who sent a mail. Everything is judged; what a mailbox does about it is its `auth_policy`."""
+
+    authserv_id: str = Field(
+        "", description="our name in Authentication-Results (RFC 8601), the greeting's name by default"
+    )
+    relays: Networks = Field(
+        (),
+        description="own hosts or gateways that hand on mail of others: what they bring has no known client address, "
+        "so SPF is unknown instead of a false fail",
+    )
+    reverse_dns: bool = Field(True, description="the client's names in DNS are noted; they decide nothing")
+    block_zones: Zones = Field((), description="DNS block lists that are asked and noted; they decide nothing")
+    allow_zones: Zones = Field((), description="DNS allow lists that are asked and noted; they decide nothing")
+    max_signatures: int = Field(5, ge=1, le=50, description="DKIM signatures of a mail that are judged")
+    max_arc_sets: int = Field(10, ge=1, le=50, description="ARC sets of a mail that are judged; more are unknown")
 
 
 class Mime(_Group):
@@ -277,6 +311,7 @@ class Settings(BaseSettings):
     http: Http = Http()
     metrics: Metrics = Metrics()
     dns: Dns = Dns()
+    auth: Auth = Auth()
     mime: Mime = Mime()
     store: Store = Store()
     log: Log = Log()
@@ -306,7 +341,6 @@ class Settings(BaseSettings):
             "REPLY_TOKEN_SECRETS": self.reply_token_secrets,
             "HTTP__LISTEN": self.http.listen,
             "METRICS__LISTEN": self.metrics.listen,
-            "DNS__NAMESERVERS": self.dns.nameservers,
         }
         return tuple(PREFIX + name for name, value in given.items() if value)
 

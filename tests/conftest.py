@@ -5,20 +5,26 @@ from pathlib import Path
 
 import pytest
 
+from tests import dns_guard
 from tests.daemon import free_port
+from tests.dns_guard import no_real_dns
 from tests.postgres import database_url, empty_database_url, own_postgres, postgres
+from tests.quiet_dns import quiet_dns
 from tests.skips import pytest_addoption, pytest_configure
 
 __all__ = [
     "database_url",
     "empty_database_url",
+    "no_real_dns",
     "own_postgres",
     "postgres",
     "pytest_addoption",
     "pytest_configure",
+    "quiet_dns",
 ]
 
 ROOT = Path(__file__).parent.parent
+dns_guard.install()
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ import psutil
 
 from ingester.app import new_id
 from ingester.store import registry
+from tests.quiet_dns import nameservers
 
 ROOT = Path(__file__).parent.parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ingester-tests"
@@ -150,6 +151,7 @@ def clean_environment() -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("INGESTER_")}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     environment.setdefault("PYTHONPYCACHEPREFIX", str(CACHE / "bytecode"))
+    environment["INGESTER_DNS__NAMESERVERS"] = nameservers()
     return environment
 
 

@@ -17,6 +17,7 @@ from ingester.core.envelope import Client, Door, Envelope, Recipient
 from ingester.core.outcome import Outcome, Reason
 from ingester.settings import Settings, load
 from tests.daemon import Town, settle
+from tests.quiet_dns import nameservers
 
 
 @pytest.fixture
@@ -25,7 +26,8 @@ async def town(database_url: str) -> Town:
 
 
 def settings(url: str, **more: Any) -> Settings:
-    return load({}, env="development", **more).model_copy(update={"database_url": SecretStr(url)})
+    ours = load({}, env="development", dns__nameservers=nameservers(), **more)
+    return ours.model_copy(update={"database_url": SecretStr(url)})
 
 
 @pytest.fixture

@@ -18,11 +18,14 @@ COMMANDS = {
     "dsn": ("ingester.cli.database", "Print the URL of the database in use."),
     "tenant": ("ingester.cli.tenant", "Add, list, suspend and resume tenants."),
     "domain": ("ingester.cli.domain", "Add, verify, list and remove receiving domains."),
-    "mailbox": ("ingester.cli.mailbox", "Add, list, suspend and resume mailboxes."),
+    "mailbox": ("ingester.cli.mailbox", "Add, list, change, suspend and resume mailboxes."),
     "route": ("ingester.cli.route", "Add, list and remove routes: exact, alias, catch_all."),
+    "sender": ("ingester.cli.sender", "Allow and block senders, per tenant or mailbox."),
+    "forwarder": ("ingester.cli.forwarder", "Trust forwarders: ARC sealers and upstreams."),
     "send": ("ingester.cli.send", "Send a mail by SMTP and print the reply."),
     "show": ("ingester.cli.show", "Show a stored message: facts, decision, parts, receipts."),
     "raw": ("ingester.cli.raw", "Write the bytes of a stored message, or of one part of it."),
+    "explain": ("ingester.cli.explain", "Judge a mail without storing it, and show why."),
     "dead": ("ingester.cli.dead", "List, show and redrive dead letters."),
 }
 """Name of a command (and of the function that is it) -> its module and its line in the help."""

@@ -72,7 +72,7 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(work)
     except Exception as error:
-        sentence = _database_fault(error)
+        sentence = _fault_outside(error)
         if sentence is None:
             raise
         raise Fail(sentence) from error
@@ -101,12 +101,13 @@ _BY_STATE = {
 }
 
 
-def _database_fault(error: Exception) -> str | None:
-    """What an error of the database means for the operator, or None when it is not one. No value is quoted."""
+def _fault_outside(error: Exception) -> str | None:
+    """What an error of the database or of DNS means for the operator, or None for others. No value is quoted."""
+    from ingester.auth.dns_servers import NoNameserver
     from ingester.store.db import Unavailable, classify
     from ingester.store.migrate import MigrationError
 
-    if isinstance(error, MigrationError):
+    if isinstance(error, MigrationError | NoNameserver):
         return str(error)
     if classify(error) is None and not isinstance(error, Unavailable):
         return None

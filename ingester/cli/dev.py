@@ -17,7 +17,7 @@ from rich.markup import escape
 
 from ingester.cli.context import Fail, settings_of
 from ingester.cli.samples import Sample, samples
-from ingester.cli.serve import check_certificate
+from ingester.cli.serve import check_certificate, check_nameservers
 from ingester.settings import Listen, Settings
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def dev(
     settings = _development(settings_of(context, env="development", smtp__listen=smtp, dev_dir=directory))
     configure(settings)
     check_certificate(settings)
+    check_nameservers(settings)
     postgres = None
     try:
         sockets = bind(settings.smtp.listen, reuse_port=False)
@@ -78,12 +79,15 @@ def dev(
 
 def _development(settings: Settings) -> Settings:
     """Development's own defaults, where the operator has said nothing."""
-    smtp, log = settings.smtp, settings.log
+    smtp, log, dns = settings.smtp, settings.log, settings.dns
     if "listen" not in smtp.model_fields_set:
         smtp = smtp.model_copy(update={"listen": (DOOR,)})
     if "level" not in log.model_fields_set:
         log = log.model_copy(update={"level": "warning"})  # the lines below say what info would
-    return settings.model_copy(update={"smtp": smtp, "log": log})
+    if not dns.model_fields_set:
+        # A laptop is often offline: its mails must not wait for a name server as those of a server do.
+        dns = dns.model_copy(update={"try_seconds": 0.5, "mail_seconds": 3.0})
+    return settings.model_copy(update={"smtp": smtp, "log": log, "dns": dns})
 
 
 async def _dev(settings: Settings, sockets: Sequence[socket.socket], doors: list[str], *, send_samples: bool) -> int:

@@ -1,6 +1,6 @@
 """`ingester mailbox`: address identities with their posture and policy."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,10 @@ from ingester.core.address import Address
 if TYPE_CHECKING:
     from ingester.store.db import Connection
     from ingester.store.mailboxes import Mailbox
+
+
+_POLICIES = click.Choice(["off", "monitor", "quarantine", "enforce"])
+_MODES = click.Choice(["none", "allowlist"])
 
 
 @click.group()
@@ -25,7 +29,7 @@ def mailbox() -> None:
 @click.option("--email-type", type=click.Choice(["transactional", "marketing"]), default="transactional")
 @click.option("--thread-only", is_flag=True, help="Take only what answers mail of its own, no cold inbound.")
 @click.option("--unsubscribable", is_flag=True, help="Contacts may unsubscribe from it.")
-@click.option("--auth-policy", type=click.Choice(["off", "monitor", "quarantine", "enforce"]), default="monitor")
+@click.option("--auth-policy", type=_POLICIES, default="monitor")
 @click.option("--strict-senders", is_flag=True, help="Attach a reply only from verified or expected senders.")
 @json_option
 @click.pass_context
@@ -92,7 +96,53 @@ def list_(context: click.Context, *, tenant: str | None, as_json: bool) -> None:
 def _posture(one: "Mailbox") -> str:
     words = ["open" if one.accepts_cold_inbound else "thread-only"]
     words += ["strict senders"] if one.strict_senders else []
+    words += ["alignment required"] if one.require_alignment else []
+    words += [] if one.accept_forwarded else ["direct only"]
+    words += ["allowlist"] if one.sender_mode == "allowlist" else []
     return ", ".join(words)
+
+
+@mailbox.command("set")
+@click.argument("address", type=address_type, metavar="ADDRESS")
+@tenant_option
+@click.option(
+    "--thread-only/--open", "thread_only", default=None, help="Take only what answers mail of its own, or all."
+)
+@click.option("--auth-policy", type=_POLICIES)
+@click.option("--strict-senders/--any-senders", default=None, help="From whom replies are attached.")
+@click.option(
+    "--require-alignment/--no-alignment",
+    default=None,
+    help="Under quarantine and enforce: also a domain without DMARC must align.",
+)
+@click.option("--accept-forwarded/--direct-only", default=None, help="Whether a trusted forwarder's word counts.")
+@click.option("--sender-mode", type=_MODES, help="allowlist: only senders that `ingester sender allow` names.")
+@json_option
+@click.pass_context
+def set_(
+    context: click.Context,
+    /,
+    *,
+    address: Address,
+    tenant: str | None,
+    thread_only: bool | None,
+    as_json: bool,
+    **wanted: Any,
+) -> None:
+    """Change what a mailbox asks of those who write to it; what is not named stays."""
+    if thread_only is not None:
+        wanted["accepts_cold_inbound"] = not thread_only
+    if all(value is None for value in wanted.values()):
+        raise click.UsageError("Say what to change.")
+
+    async def change(connection: "Connection") -> "Mailbox":
+        from ingester.store.mailboxes import change_mailbox
+
+        found = await mailbox_named(connection, address, tenant)
+        await change_mailbox(connection, found.tenant_id, found.id, **wanted)
+        return await mailbox_named(connection, address, found.tenant)
+
+    _say(query(context, change), "changed", as_json=as_json)
 
 
 @mailbox.command()

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 import click
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("message_id", type=click.UUID)
-@click.option("--trace", "with_trace", is_flag=True, help="Put Return-Path and Received (from the receipt) in front.")
+@click.option(
+    "--trace",
+    "with_trace",
+    is_flag=True,
+    help="Put Return-Path, Authentication-Results and Received (from the receipt) in front.",
+)
 @click.option("--part", "ordinal", type=click.IntRange(1), metavar="N", help="The decoded part N instead of the mail.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Not to stdout.")
 @click.pass_context
@@ -34,8 +39,8 @@ def raw(
     if ordinal is not None:
         data = query(context, lambda connection: _part(connection, message_id, ordinal))
     else:
-        host = _host(context) if with_trace else None
-        data = query(context, lambda connection: _mail(connection, message_id, host))
+        names = _names(context) if with_trace else None
+        data = query(context, lambda connection: _mail(connection, message_id, names))
     if output is None:
         sys.stdout.buffer.write(data)
         return
@@ -45,24 +50,35 @@ def raw(
         raise Fail(f"{output} cannot be written: {error.strerror}") from error
 
 
-def _host(context: click.Context) -> str:
-    """Our name in Received, as the SMTP door gives it."""
+class _Names(NamedTuple):
+    """What we call ourselves in Received, as the SMTP door does, and in Authentication-Results."""
+
+    host: str
+    authserv_id: str
+
+
+def _names(context: click.Context) -> _Names:
     import socket
 
-    return settings_of(context).smtp.hostname or socket.gethostname()
+    from ingester.app import rules
+
+    settings = settings_of(context)
+    return _Names(settings.smtp.hostname or socket.gethostname(), rules(settings).authserv_id)
 
 
-async def _mail(connection: "Connection", any_id: UUID, host: str | None) -> bytes:
-    """The raw mail; `host` asks for the trace."""
+async def _mail(connection: "Connection", any_id: UUID, names: _Names | None) -> bytes:
+    """The raw mail; `names` ask for the trace, beneath which no field may stand that claims to be ours."""
+    from ingester.auth.results import without_ours
     from ingester.store import reading
 
     one = await located(connection, any_id)
     data = await _raw(connection, one)
-    if host is None:
+    if names is None:
         return data
     if one.message_id is None:
         raise Fail("A dead letter has no trace yet: leave --trace out")
-    return trace(await reading.receipts(connection, one.tenant_id, one.message_id), host) + data
+    receipts = await reading.receipts(connection, one.tenant_id, one.message_id)
+    return trace(receipts, names) + without_ours(data, names.authserv_id)
 
 
 async def _raw(connection: "Connection", one: "Located") -> bytes:
@@ -116,11 +132,14 @@ def _decoded(data: bytes, part: "StoredPart") -> bytes:
 # -- trace headers ----------------------------------------------------------------------------------------------------
 
 
-def trace(receipts: "Sequence[StoredReceipt]", host: str) -> bytes:
-    """Return-Path and one Received for the first arrival (RFC 5321, 4.4), which the stored bytes do not have.
+def trace(receipts: "Sequence[StoredReceipt]", names: _Names) -> bytes:
+    """What the stored bytes do not have: Return-Path, our verdicts (RFC 8601), and one Received (RFC 5321, 4.4).
 
     Protocol names: RFC 3848. What a stranger said of itself is reduced to characters that cannot end a field.
     """
+    from ingester.auth.results import authentication_results
+    from ingester.cli.verdicts import stored_report
+
     if not receipts:
         raise Fail("The message has no receipt to make a trace from")
     first = receipts[0]
@@ -130,9 +149,12 @@ def trace(receipts: "Sequence[StoredReceipt]", host: str) -> bytes:
     secure = "S" if first.tls and first.door in ("smtp", "lmtp") else ""
     to = f"\r\n for <{_one_line(first.envelope_to[0])}>" if len(first.envelope_to) == 1 else ""
     when = first.received_at.strftime("%a, %d %b %Y %H:%M:%S +0000")
+    report = stored_report(first.auth_report)
+    results = f"{authentication_results(report, names.authserv_id)}\r\n" if report is not None else ""
     return (
         f"Return-Path: <{_one_line(first.envelope_from)}>\r\n"
-        f"Received: from {helo[:255]}{client}\r\n by {host} with {protocol}{secure}"
+        f"{results}"
+        f"Received: from {helo[:255]}{client}\r\n by {names.host} with {protocol}{secure}"
         f" id {first.arrival_id}{to};\r\n {when}\r\n"
     ).encode()
 

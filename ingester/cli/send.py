@@ -3,6 +3,7 @@
 import smtplib
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from uuid import uuid4
 
@@ -43,6 +44,13 @@ def _path(text: str) -> str:
 @click.option("--starttls", is_flag=True, help="Change to TLS first; any certificate is taken.")
 @click.option("--count", type=click.IntRange(1, 1_000_000), default=1, metavar="N", help="Send it so many times.")
 @click.option("--fresh", is_flag=True, help="Give each copy a new Message-ID, so that none is a duplicate.")
+@click.option(
+    "--dkim",
+    "signer",
+    nargs=3,
+    metavar="DOMAIN SELECTOR KEYFILE",
+    help="Sign it as this domain, with an RSA key in PEM, to see what the checks make of it.",
+)
 @click.option("--as-is", is_flag=True, help="Do not make bare LF to CRLF.")
 @json_option
 def send(
@@ -54,6 +62,7 @@ def send(
     starttls: bool,
     count: int,
     fresh: bool,
+    signer: tuple[str, str, str] | None,
     as_is: bool,
     as_json: bool,
 ) -> None:
@@ -66,6 +75,8 @@ def send(
     data = file.read() if as_is else with_crlf(file.read())
     sender = _sender(data) if mail_from is None else mail_from
     copies = _copies(data, count, fresh=fresh)
+    if signer is not None:
+        copies = _signed(copies, *signer)
     answers: list[Answer] = []
     started = time.monotonic()
     where = f"{server[0]}:{server[1]}"
@@ -87,6 +98,20 @@ def _copies(data: bytes, count: int, *, fresh: bool) -> Iterator[bytes]:
 
     for _ in range(count):
         yield with_message_id(data, f"{uuid4()}@send.invalid") if fresh else data
+
+
+def _signed(copies: Iterator[bytes], domain: str, selector: str, keyfile: str) -> Iterator[bytes]:
+    from ingester.auth.sign import SigningError, sign
+
+    try:
+        key = Path(keyfile).read_bytes()
+    except OSError as error:
+        raise Fail(f"The key {keyfile} cannot be read: {error.strerror}") from error
+    for copy in copies:
+        try:
+            yield sign(copy, domain=domain, selector=selector, key=key)
+        except SigningError as error:
+            raise Fail(f"{keyfile}: {error}") from error
 
 
 def _send_all(

@@ -21,6 +21,7 @@ def serve(context: click.Context, *, do_migrate: bool) -> None:
     settings = settings_of(context)
     configure(settings)
     check_certificate(settings)
+    check_nameservers(settings)
     _ready(settings, do_migrate=do_migrate)
     try:
         if settings.workers > 1:
@@ -46,6 +47,17 @@ def check_certificate(settings: Settings) -> None:
         Certificate(cert=cert, key=key, clock=time.monotonic)
     except CertificateError as error:
         raise Fail(f"STARTTLS: {error}. Change INGESTER_SMTP__TLS_CERT and INGESTER_SMTP__TLS_KEY.") from error
+
+
+def check_nameservers(settings: Settings) -> None:
+    """Fail where there is no name server to ask: every mail would be a temperror."""
+    from ingester.app import resolver
+    from ingester.auth.dns_servers import NoNameserver
+
+    try:
+        resolver(settings)
+    except NoNameserver as error:
+        raise Fail(f"DNS: {error}") from error
 
 
 def _ready(settings: Settings, *, do_migrate: bool) -> None:

@@ -81,6 +81,7 @@ def _print(shown: Shown) -> None:
     _section(screen, "Decision")
     for line in shown.decision:
         screen.print(plain(line), soft_wrap=True)
+    _print_verdicts(screen, shown.receipts)
     if detail := detail_lines(shown.message.details):
         _section(screen, "Details")
         for line in detail:
@@ -95,6 +96,20 @@ def _print(shown: Shown) -> None:
         count = shown.thread.message_count
         _section(screen, f"Thread {shown.thread.id}, {count} message{'' if count == 1 else 's'}")
         screen.print(_thread(shown.thread_messages, shown.message.id))
+
+
+def _print_verdicts(screen: "Console", receipts: "list[StoredReceipt]") -> None:
+    """Who sent it, by the first receipt: the others are in the JSON."""
+    from ingester.cli.verdicts import branches, stored_report
+
+    report = stored_report(receipts[0].auth_report) if receipts else None
+    if report is None:
+        return
+    _section(screen, "Who sent it")
+    for title, lines in branches(report):
+        screen.print(plain(title), soft_wrap=True)
+        for line in lines:
+            screen.print(f"  {plain(line)}", soft_wrap=True)
 
 
 def _section(screen: "Console", title: str) -> None:

@@ -19,17 +19,29 @@ _METHODS = {
     "report": "the report's subject, a message of ours",
     "late_join": "the arrival of a message that it had cited before",
 }
+_TREATED = {"store": "stored", "quarantine": "flagged", "refuse": "refused", "defer": "deferred"}
 _PLACES = {"in_reply_to": "In-Reply-To", "references": "References", "report": "The report"}
 _KINDS = {"exact": "the exact route", "alias": "an alias", "catch_all": "the catch-all of the domain"}
 
 
 def trail(message: StoredMessage) -> list[str]:
-    """The trail, one sentence an entry, in the order in which the decision was made."""
+    """The trail of a stored message, one sentence an entry, in the order in which the decision was made."""
     decision = message.decision
-    lines = [_route(decision.get("route"), message.mailbox)]
+    reason = str(decision.get("reason", "no reason was kept"))
+    return [*_steps(decision, f"the mailbox {message.mailbox}"), _verdict(message, reason)]
+
+
+def decision_lines(decision: dict[str, Any]) -> list[str]:
+    """The same of a decision that is not stored."""
+    reason = str(decision.get("reason", "no reason was kept"))
+    matched = "It would be matched" if reason == "attached" else "It would be unmatched"
+    return [*_steps(decision, "its mailbox"), f"{matched}: {_REASONS.get(reason, reason)}."]
+
+
+def _steps(decision: dict[str, Any], mailbox: str) -> list[str]:
+    lines = [_route(decision.get("route"), mailbox)]
     lines += [_step(step) for step in decision.get("looked_for") or ()]
-    lines.append(_sender(decision.get("sender")))
-    lines.append(_verdict(message, str(decision.get("reason", "no reason was kept"))))
+    lines += _sender(decision.get("sender"))
     return [line for line in lines if line]
 
 
@@ -39,7 +51,7 @@ def _route(route: Any, mailbox: str) -> str:
     recipients = ", ".join(str(one) for one in route.get("recipients") or ())
     kind = str(route.get("kind"))
     tag = f", with the tag {route['tag']}" if route.get("tag") else ""
-    return f"{recipients} reached the mailbox {mailbox} by {_KINDS.get(kind, kind)}{tag}."
+    return f"{recipients} reached {mailbox} by {_KINDS.get(kind, kind)}{tag}."
 
 
 def _step(step: Any) -> str:
@@ -53,12 +65,23 @@ def _step(step: Any) -> str:
     return f"{where} names <{step.get('id')}>: that is message {found}, {taken}."
 
 
-def _sender(sender: Any) -> str:
+def _sender(sender: Any) -> list[str]:
     if not isinstance(sender, dict):
-        return ""
+        return []
     verified = "verified" if sender.get("verified") else "not verified"
     expected = "expected" if sender.get("expected") else "not expected"
-    return f"The sender was {verified} and {expected}; DMARC: {sender.get('dmarc', 'unknown')}."
+    lines = [f"The sender was {verified} and {expected}; DMARC: {sender.get('dmarc', 'unknown')}."]
+    if sender.get("why"):
+        lines.append(_treated(str(sender.get("policy")), str(sender.get("enforced")), str(sender["why"])))
+    return lines
+
+
+def _treated(policy: str, enforced: str, why: str) -> str:
+    """What the mailbox's policy made of it; of a policy that only looks, what it would have made."""
+    done = _TREATED.get(enforced, enforced)
+    if policy in ("off", "monitor") and enforced != "store":
+        return f"{why} The policy {policy} stores it; enforce would have {done} it."
+    return why
 
 
 def _verdict(message: StoredMessage, reason: str) -> str:

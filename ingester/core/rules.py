@@ -2,36 +2,44 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from uuid import UUID
 
 from ingester.core.outcome import Reason, Refusal
+from ingester.core.senders import SenderMode
 
 SUSPENSION_GRACE = timedelta(days=3)
 """A suspended mailbox answers 4xx this long, so that nothing bounces while somebody mends it; then 5xx."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Status:
     """Status of tenant, domain and mailbox, as the database has them now."""
 
-    tenant_id: UUID
-    mailbox_id: UUID
     tenant_active: bool
     domain_verified: bool
     mailbox_active: bool
     suspended_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """A mailbox as a mail finds it: whether it takes mail at all, and what it asks of senders."""
+
+    status: Status
     strict_senders: bool
+    auth_policy: str
+    require_alignment: bool
+    accept_forwarded: bool
+    sender_mode: SenderMode
+    """The stricter of the tenant's and the mailbox's; always `none` for a system mailbox (RFC 5321, 4.5.1)."""
 
 
-def status_gate(standing: Standing | None, now: datetime) -> Refusal | None:
-    """First gate. None for a standing means that the mailbox is gone."""
-    if standing is None:
-        return Refusal(reason=Reason.UNKNOWN_MAILBOX)
-    if not standing.domain_verified:
+def status_gate(status: Status, now: datetime) -> Refusal | None:
+    """First gate: pending domains and what is suspended."""
+    if not status.domain_verified:
         return Refusal(reason=Reason.DOMAIN_PENDING)
-    if standing.tenant_active and standing.mailbox_active:
+    if status.tenant_active and status.mailbox_active:
         return None
-    since = standing.suspended_since
+    since = status.suspended_since
     return Refusal(reason=Reason.MAILBOX_SUSPENDED, final=since is not None and now - since > SUSPENSION_GRACE)
 
 

@@ -15,7 +15,7 @@ from ingester.core.address import Address
 from ingester.core.envelope import Route, RouteKind
 from ingester.core.ids import SYSTEM_TENANT
 from ingester.core.outcome import Reason, Refusal
-from ingester.core.rules import Standing, status_gate
+from ingester.core.rules import Status, status_gate
 from ingester.store.db import Connection, Database, Trouble, Unavailable, classify
 
 CHANNEL = "ingester_directory"
@@ -51,8 +51,10 @@ async def lookup(connection: Connection, address: Address, now: datetime) -> tup
     base, tag = address.split_tag()
     row = await connection.fetchrow(
         """
-        SELECT d.tenant_id, d.status = 'verified' AS verified, m.id AS mailbox_id, r.kind, r.local_part, m.auth_policy,
-               m.strict_senders, t.status = 'active' AS tenant_active, m.status = 'active' AS mailbox_active,
+        SELECT d.tenant_id, d.status = 'verified' AS verified, m.id AS mailbox_id, r.kind, r.local_part,
+               concat_ws(' ', m.auth_policy, CASE WHEN m.require_alignment THEN 'aligned' END,
+                         CASE WHEN NOT m.accept_forwarded THEN 'direct' END) AS policy,
+               t.status = 'active' AS tenant_active, m.status = 'active' AS mailbox_active,
                CASE WHEN t.status = 'active' THEN m.status_since ELSE t.status_since END AS suspended_since
         FROM domains d
         JOIN tenants t ON t.id = d.tenant_id
@@ -83,14 +85,11 @@ async def lookup(connection: Connection, address: Address, now: datetime) -> tup
     if row["verified"] and row["mailbox_id"] is None:
         return tenant_id, Refusal(reason=Reason.UNKNOWN_MAILBOX)
     refusal = status_gate(
-        Standing(
-            tenant_id=tenant_id,
-            mailbox_id=row["mailbox_id"] or SYSTEM_TENANT,
+        Status(
             tenant_active=row["tenant_active"],
             domain_verified=row["verified"],
             mailbox_active=row["mailbox_active"] is not False,
             suspended_since=row["suspended_since"],
-            strict_senders=bool(row["strict_senders"]),
         ),
         now,
     )
@@ -103,7 +102,7 @@ async def lookup(connection: Connection, address: Address, now: datetime) -> tup
         domain=address.domain,
         kind=RouteKind(row["kind"]),
         tag=tag if tagged else None,
-        policy=row["auth_policy"],
+        policy=row["policy"],
     )
 
 

@@ -28,6 +28,9 @@ class NewMailbox:
     unsubscribable: bool = False
     auth_policy: str = "monitor"
     strict_senders: bool = False
+    require_alignment: bool = False
+    accept_forwarded: bool = True
+    sender_mode: str = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,9 @@ class Mailbox:
     unsubscribable: bool
     auth_policy: str
     strict_senders: bool
+    require_alignment: bool
+    accept_forwarded: bool
+    sender_mode: str
     system: str | None
     status: str
     status_since: datetime
@@ -76,16 +82,17 @@ async def add_mailbox(connection: Connection, new: NewMailbox, *, route_id: UUID
             """
             WITH m AS (
                 INSERT INTO mailboxes (tenant_id, id, domain, local_part, external_id, email_type, accepts_cold_inbound,
-                                       unsubscribable, auth_policy, strict_senders)
-                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+                                       unsubscribable, auth_policy, strict_senders, require_alignment,
+                                       accept_forwarded, sender_mode)
+                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
                 RETURNING *
             ), r AS (
                 INSERT INTO routes (tenant_id, id, domain, kind, local_part, mailbox_id)
-                SELECT m.tenant_id, $11, m.domain, 'exact', m.local_part, m.id FROM m
+                SELECT m.tenant_id, $14, m.domain, 'exact', m.local_part, m.id FROM m
             )
             SELECT m.tenant_id, t.slug AS tenant, m.id, m.domain, m.local_part, m.external_id, m.email_type,
-                   m.accepts_cold_inbound, m.unsubscribable, m.auth_policy, m.strict_senders, m.system, m.status,
-                   m.status_since, m.created_at
+                   m.accepts_cold_inbound, m.unsubscribable, m.auth_policy, m.strict_senders, m.require_alignment,
+                   m.accept_forwarded, m.sender_mode, m.system, m.status, m.status_since, m.created_at
             FROM m JOIN tenants t ON t.id = m.tenant_id
             """,
             new.tenant_id,
@@ -98,6 +105,9 @@ async def add_mailbox(connection: Connection, new: NewMailbox, *, route_id: UUID
             new.unsubscribable,
             new.auth_policy,
             new.strict_senders,
+            new.require_alignment,
+            new.accept_forwarded,
+            new.sender_mode,
             route_id,
         )
     except asyncpg.UniqueViolationError:
@@ -110,8 +120,8 @@ async def mailboxes(connection: Connection, tenant_ids: Sequence[UUID]) -> list[
     rows = await connection.fetch(
         """
         SELECT m.tenant_id, t.slug AS tenant, m.id, m.domain, m.local_part, m.external_id, m.email_type,
-               m.accepts_cold_inbound, m.unsubscribable, m.auth_policy, m.strict_senders, m.system, m.status,
-               m.status_since, m.created_at
+               m.accepts_cold_inbound, m.unsubscribable, m.auth_policy, m.strict_senders, m.require_alignment,
+               m.accept_forwarded, m.sender_mode, m.system, m.status, m.status_since, m.created_at
         FROM mailboxes m JOIN tenants t ON t.id = m.tenant_id
         WHERE m.tenant_id = ANY ($1)
         ORDER BY m.domain, m.system IS NOT NULL, m.local_part, t.slug
@@ -126,8 +136,8 @@ async def mailbox(connection: Connection, tenant_id: UUID, address: Address) -> 
     row = await connection.fetchrow(
         """
         SELECT m.tenant_id, t.slug AS tenant, m.id, m.domain, m.local_part, m.external_id, m.email_type,
-               m.accepts_cold_inbound, m.unsubscribable, m.auth_policy, m.strict_senders, m.system, m.status,
-               m.status_since, m.created_at
+               m.accepts_cold_inbound, m.unsubscribable, m.auth_policy, m.strict_senders, m.require_alignment,
+               m.accept_forwarded, m.sender_mode, m.system, m.status, m.status_since, m.created_at
         FROM mailboxes m JOIN tenants t ON t.id = m.tenant_id
         WHERE m.tenant_id = $1 AND m.domain = $2 AND m.local_part = $3 AND m.system IS NULL
         """,
@@ -149,6 +159,42 @@ async def set_mailbox_status(connection: Connection, tenant_id: UUID, mailbox_id
         tenant_id,
         mailbox_id,
         status,
+    )
+    return found is True
+
+
+async def change_mailbox(
+    connection: Connection,
+    tenant_id: UUID,
+    mailbox_id: UUID,
+    *,
+    accepts_cold_inbound: bool | None = None,
+    auth_policy: str | None = None,
+    strict_senders: bool | None = None,
+    require_alignment: bool | None = None,
+    accept_forwarded: bool | None = None,
+    sender_mode: str | None = None,
+) -> bool:
+    """Change what a mailbox asks of senders; None leaves a value as it is. False when the mailbox is gone."""
+    found = await connection.fetchval(
+        """
+        UPDATE mailboxes SET accepts_cold_inbound = coalesce($3, accepts_cold_inbound),
+                             auth_policy = coalesce($4, auth_policy),
+                             strict_senders = coalesce($5, strict_senders),
+                             require_alignment = coalesce($6, require_alignment),
+                             accept_forwarded = coalesce($7, accept_forwarded),
+                             sender_mode = coalesce($8, sender_mode)
+        WHERE tenant_id = $1 AND id = $2
+        RETURNING true
+        """,
+        tenant_id,
+        mailbox_id,
+        accepts_cold_inbound,
+        auth_policy,
+        strict_senders,
+        require_alignment,
+        accept_forwarded,
+        sender_mode,
     )
     return found is True
 

@@ -5,19 +5,23 @@ harmless: it finds its own claims.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 from uuid import UUID
+
+import asyncpg
 
 from ingester.core.envelope import Envelope
 from ingester.core.kind import Verdict
 from ingester.core.message import Message
 from ingester.core.outcome import Reason
-from ingester.core.resolve import Attachment, Candidate, Method, id_hash
+from ingester.core.resolve import Attachment, Candidate, Method, Sender, id_hash
 from ingester.core.rows import PartRow
-from ingester.core.rules import Standing
+from ingester.core.rules import Standing, Status
+from ingester.core.senders import Action, MatchedRule, SenderMode
 from ingester.store.db import Connection
 
 
@@ -28,6 +32,19 @@ class Query:
     tenant_id: UUID
     mailbox_id: UUID
     hashes: tuple[bytes, ...]
+    patterns: tuple[str, ...]
+    """What a sender rule may name of the From address."""
+    forwarders: tuple[str, ...]
+    """Who might vouch for the mail."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustedForwarder:
+    """An entry of the registry, the tenant's own or everybody's."""
+
+    kind: str
+    name: str
+    networks: tuple[IPv4Network | IPv6Network, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +52,20 @@ class Finding:
     """The answer: standing is None where the mailbox is gone, candidates by hash of their Message-ID."""
 
     standing: Standing | None
-    candidates: dict[bytes, Candidate]
+    candidates: dict[bytes, Candidate] = field(default_factory=dict)
+    rules: list[MatchedRule] = field(default_factory=list)
+    forwarders: list[TrustedForwarder] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthColumns:
+    """The verdicts as columns, and how much they say beside those of another arrival of the same mail."""
+
+    spf: str
+    dkim: str
+    dmarc: str
+    arc: str
+    strength: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +82,10 @@ class Delivery:
     role: str
     tag: str | None
     verdict: Verdict
+    sender: Sender
+    quarantined: bool
+    auth: AuthColumns
+    auth_report: Any
     attachment: Attachment
     decision: dict[str, Any]
 
@@ -77,6 +111,9 @@ class Mail:
     raw_stored: bool
     rfc_message_id: str
     message: Message | None
+    auth_report: Any
+    contact_id: UUID
+    """For a contact that may be made of the sender."""
     deliveries: tuple[Delivery, ...]
     refused: tuple[Refused, ...]
 
@@ -92,52 +129,99 @@ class Written:
     matched: bool
 
 
+_FIND = """
+WITH q AS (SELECT * FROM unnest($1::integer[], $2::uuid[], $3::uuid[]) AS u(n, tenant_id, mailbox_id))
+SELECT q.n, 'standing' AS what, NULL::bytea AS hash, NULL::uuid AS id, NULL::uuid AS thread_id,
+       NULL::text AS kind, NULL::text AS name, false AS mailbox_only, NULL::cidr[] AS networks,
+       t.status = 'active' AS tenant_active, m.status = 'active' AS mailbox_active,
+       m.domain = '' OR EXISTS (SELECT FROM domains d WHERE d.tenant_id = q.tenant_id AND d.name = m.domain
+                                AND d.status = 'verified') AS domain_verified,
+       CASE WHEN t.status = 'active' THEN m.status_since ELSE t.status_since END AS suspended_since,
+       m.strict_senders, m.auth_policy, m.require_alignment, m.accept_forwarded,
+       CASE WHEN m.system IS NULL AND 'allowlist' IN (t.sender_mode, m.sender_mode) THEN 'allowlist' ELSE 'none' END
+           AS sender_mode
+FROM q
+JOIN mailboxes m ON m.tenant_id = q.tenant_id AND m.id = q.mailbox_id
+JOIN tenants t ON t.id = q.tenant_id
+UNION ALL
+SELECT q.n, 'candidate', c.hash, x.id, x.thread_id, NULL, NULL, false, NULL,
+       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+FROM unnest($4::integer[], $5::bytea[]) AS c(n, hash) JOIN q USING (n)
+CROSS JOIN LATERAL (
+    SELECT y.id, y.thread_id FROM messages y
+    WHERE y.tenant_id = q.tenant_id AND y.mailbox_id = q.mailbox_id AND y.rfc_id_hash = c.hash
+    ORDER BY y.direction = 'outbound' DESC, y.received_at, y.id LIMIT 1
+) x
+UNION ALL
+SELECT q.n, 'rule', NULL, NULL, NULL, x.action, c.pattern, x.mailbox_only, NULL,
+       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+FROM unnest($6::integer[], $7::text[]) AS c(n, pattern) JOIN q USING (n)
+CROSS JOIN LATERAL (
+    SELECT s.action, s.mailbox_id = q.mailbox_id AS mailbox_only FROM sender_rules s
+    WHERE s.tenant_id = q.tenant_id AND s.pattern = c.pattern
+      AND s.mailbox_id IN (q.mailbox_id, '00000000-0000-0000-0000-000000000000') OFFSET 0
+) x
+UNION ALL
+SELECT q.n, 'forwarder', NULL, NULL, NULL, x.kind, c.name, false, x.networks,
+       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+FROM unnest($8::integer[], $9::text[]) AS c(n, name) JOIN q USING (n)
+CROSS JOIN LATERAL (
+    SELECT f.kind, f.networks FROM forwarders f
+    WHERE f.tenant_id IN (q.tenant_id, '00000000-0000-0000-0000-000000000000') AND f.name = c.name OFFSET 0
+) x
+"""
+"""LATERAL with a limit or OFFSET 0 makes each branch a look-up by key, whatever the planner thinks of an array."""
+
+
 async def find(connection: Connection, queries: Sequence[Query]) -> list[Finding]:
-    """Standing and candidates of many deliveries in one round trip, each within its tenant and mailbox."""
+    """What many deliveries must know in one round trip, each within its tenant and mailbox."""
     rows = await connection.fetch(
-        """
-        SELECT q.n, NULL::bytea AS hash, m.id, NULL::uuid AS thread_id, m.strict_senders,
-               t.status = 'active' AS tenant_active, m.status = 'active' AS mailbox_active,
-               m.domain = '' OR EXISTS (SELECT FROM domains d WHERE d.tenant_id = q.tenant_id AND d.name = m.domain
-                                        AND d.status = 'verified') AS verified,
-               CASE WHEN t.status = 'active' THEN m.status_since ELSE t.status_since END AS suspended_since
-        FROM unnest($1::integer[], $2::uuid[], $3::uuid[]) AS q(n, tenant_id, mailbox_id)
-        JOIN mailboxes m ON m.tenant_id = q.tenant_id AND m.id = q.mailbox_id
-        JOIN tenants t ON t.id = q.tenant_id
-        UNION ALL
-        SELECT c.n, c.hash, x.id, x.thread_id, NULL, NULL, NULL, NULL, NULL
-        FROM unnest($4::integer[], $5::uuid[], $6::uuid[], $7::bytea[]) AS c(n, tenant_id, mailbox_id, hash)
-        CROSS JOIN LATERAL (
-            SELECT y.id, y.thread_id FROM messages y
-            WHERE y.tenant_id = c.tenant_id AND y.mailbox_id = c.mailbox_id AND y.rfc_id_hash = c.hash
-            ORDER BY y.direction = 'outbound' DESC, y.received_at, y.id LIMIT 1
-        ) x
-        """,
+        _FIND,
         list(range(len(queries))),
         [query.tenant_id for query in queries],
         [query.mailbox_id for query in queries],
-        [n for n, query in enumerate(queries) for _ in query.hashes],
-        [query.tenant_id for query in queries for _ in query.hashes],
-        [query.mailbox_id for query in queries for _ in query.hashes],
-        [hash_ for query in queries for hash_ in query.hashes],
+        *_asked([query.hashes for query in queries]),
+        *_asked([query.patterns for query in queries]),
+        *_asked([query.forwarders for query in queries]),
     )
-    standings: list[Standing | None] = [None] * len(queries)
-    candidates: list[dict[bytes, Candidate]] = [{} for _ in queries]
+    findings = [Finding(standing=None) for _ in queries]
     for row in rows:
-        n = row["n"]
-        if row["hash"] is not None:
-            candidates[n][row["hash"]] = Candidate(message_id=row["id"], thread_id=row["thread_id"])
-            continue
-        standings[n] = Standing(
-            tenant_id=queries[n].tenant_id,
-            mailbox_id=row["id"],
+        finding = findings[row["n"]]
+        match row["what"]:
+            case "candidate":
+                finding.candidates[row["hash"]] = Candidate(message_id=row["id"], thread_id=row["thread_id"])
+            case "rule":
+                finding.rules.append(
+                    MatchedRule(action=Action(row["kind"]), pattern=row["name"], mailbox_only=row["mailbox_only"])
+                )
+            case "forwarder":
+                finding.forwarders.append(
+                    TrustedForwarder(kind=row["kind"], name=row["name"], networks=tuple(row["networks"]))
+                )
+            case _:
+                findings[row["n"]] = replace(finding, standing=_standing(row))
+    return findings
+
+
+def _asked(wanted: Sequence[Sequence[Any]]) -> tuple[list[int], list[Any]]:
+    """What is asked for, and the number of the delivery that asks."""
+    return [n for n, group in enumerate(wanted) for _ in group], [one for group in wanted for one in group]
+
+
+def _standing(row: asyncpg.Record) -> Standing:
+    return Standing(
+        status=Status(
             tenant_active=row["tenant_active"],
-            domain_verified=row["verified"],
+            domain_verified=row["domain_verified"],
             mailbox_active=row["mailbox_active"],
             suspended_since=row["suspended_since"],
-            strict_senders=row["strict_senders"],
-        )
-    return [Finding(standing=s, candidates=c) for s, c in zip(standings, candidates, strict=True)]
+        ),
+        strict_senders=row["strict_senders"],
+        auth_policy=row["auth_policy"],
+        require_alignment=row["require_alignment"],
+        accept_forwarded=row["accept_forwarded"],
+        sender_mode=SenderMode(row["sender_mode"]),
+    )
 
 
 async def write(connection: Connection, tenant_id: UUID, mails: Sequence[Mail]) -> list[Written]:
@@ -204,16 +288,26 @@ def _mail(mail: Mail, raws: list[bytes]) -> dict[str, Any]:
         "raw": index,
         "raw_sha256": _hex(mail.raw_sha256),
         "raw_size": len(mail.envelope.raw),
-        "receipt": receipt(mail.envelope),
+        "receipt": receipt(mail.envelope, mail.auth_report),
+        "contact": _contact(mail),
         "message": {} if message is None else _message(mail, message),
         "parts": [] if message is None else [_part(part) for part in message.parts],
         "deliveries": [_delivery(delivery, message) for delivery in mail.deliveries],
-        "refusals": [_refusal(mail.envelope, refused) for refused in mail.refused],
+        "refusals": [_refusal(mail.envelope, refused, mail.auth_report) for refused in mail.refused],
     }
 
 
-def receipt(envelope: Envelope) -> dict[str, Any]:
-    """The arrival's facts, as the receipt's columns."""
+def _contact(mail: Mail) -> dict[str, Any] | None:
+    """Whom the From field names, by the address in lower case."""
+    message = mail.message
+    if message is None or message.from_address is None:
+        return None
+    address = message.from_address.lower()
+    return {"id": mail.contact_id, "address": address, "hash": _hex(id_hash(address)), "name": message.from_name}
+
+
+def receipt(envelope: Envelope, auth_report: Any = None) -> dict[str, Any]:
+    """The arrival's facts, as the receipt's columns. Without a report: a mail that could not be judged."""
     return {
         "arrival_id": envelope.arrival_id,
         "door": envelope.door.value,
@@ -223,7 +317,7 @@ def receipt(envelope: Envelope) -> dict[str, Any]:
         "client_ip": envelope.client.ip,
         "helo": None if envelope.client.helo is None else clean(envelope.client.helo),
         "tls": envelope.client.tls,
-        "auth_report": {},
+        "auth_report": {} if auth_report is None else auth_report,
         "received_at": envelope.received_at,
     }
 
@@ -248,13 +342,7 @@ def _message(mail: Mail, message: Message) -> dict[str, Any]:
         "body_text": message.body_text,
         "body_html": message.body_html,
         "reply_text": message.reply_text,
-        "sender_verified": False,
-        "sender_expected": False,
-        "spf": "unknown",
-        "dkim": "unknown",
-        "dmarc": "unknown",
-        "arc": "unknown",
-        "quarantined": False,
+        "shown_hash": _hex(message.shown_hash),
         "flags": sorted({*mail.envelope.flags, *message.flags}),
         "raw_id": mail.raw_id,
         "size": len(mail.envelope.raw),
@@ -280,6 +368,14 @@ def _delivery(delivery: Delivery, message: Message | None) -> dict[str, Any]:
             },
             "thread_id": attachment.thread_id,
             "delivery_role": delivery.role,
+            "sender_verified": delivery.sender.verified,
+            "sender_expected": delivery.sender.expected,
+            "spf": delivery.auth.spf,
+            "dkim": delivery.auth.dkim,
+            "dmarc": delivery.auth.dmarc,
+            "arc": delivery.auth.arc,
+            "auth_strength": delivery.auth.strength,
+            "quarantined": delivery.quarantined,
             "recipient_tag": None if delivery.tag is None else clean(delivery.tag),
             "reply_match_method": attachment.method,
             "reply_to_email_id": attachment.reply_to,
@@ -312,7 +408,7 @@ def _part(part: PartRow) -> dict[str, Any]:
     }
 
 
-def _refusal(envelope: Envelope, refused: Refused) -> dict[str, Any]:
+def _refusal(envelope: Envelope, refused: Refused, auth_report: Any) -> dict[str, Any]:
     return {
         "id": refused.id,
         "door": envelope.door.value,
@@ -320,7 +416,7 @@ def _refusal(envelope: Envelope, refused: Refused) -> dict[str, Any]:
         "client_prefix": envelope.client.prefix,
         "minute": envelope.received_at.replace(second=0, microsecond=0),
         "arrival_id": envelope.arrival_id,
-        "envelope": receipt(envelope) | {"envelope_to": [clean(text) for text in refused.recipients]},
+        "envelope": receipt(envelope, auth_report) | {"envelope_to": [clean(text) for text in refused.recipients]},
         "detail": refused.detail,
     }
 

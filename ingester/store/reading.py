@@ -109,6 +109,7 @@ class StoredReceipt:
     helo: str | None
     tls: str | None
     raw_sha256: str
+    auth_report: dict[str, Any]
     received_at: datetime
     duplicate: bool
 
@@ -220,7 +221,8 @@ async def receipts(connection: Connection, tenant_id: UUID, message_id: UUID) ->
     rows = await connection.fetch(
         """
         SELECT id, arrival_id, dead_letter_id, door, provider, provider_event_id, envelope_from, envelope_to, client_ip,
-               helo, tls, encode(raw_sha256, 'hex') AS raw_sha256, received_at, duplicate
+               helo, tls, encode(raw_sha256, 'hex') AS raw_sha256, auth_report, received_at,
+               duplicate
         FROM receipts WHERE tenant_id = $1 AND message_id = $2 ORDER BY duplicate, received_at, id
         """,
         tenant_id,

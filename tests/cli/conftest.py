@@ -18,6 +18,7 @@ from ingester.core.address import parse_path
 from ingester.core.envelope import Client, Door, Envelope, Recipient
 from ingester.core.outcome import Outcome
 from ingester.settings import load
+from tests.quiet_dns import nameservers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +60,7 @@ class Cli:
             return runner.run(self._accept(raw, recipients, mail_from, faults))
 
     async def _accept(self, raw: bytes, recipients: Sequence[str], mail_from: str, faults: str) -> Outcome:
-        settings = load({}, env="development", database_url=self.url, test__faults=faults)
-        app = App(settings)
+        app = App(load(env="development", database_url=self.url, test__faults=faults))
         await app.open()
         addresses = [parse_path(text) for text in recipients or ("support@acme.test",)]
         try:
@@ -93,6 +93,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("INGESTER_"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("INGESTER_DNS__NAMESERVERS", nameservers())
 
 
 @pytest.fixture

@@ -15,8 +15,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ingester.cli.client import with_crlf, with_message_id
+from tests import signing
 from tests.cli.conftest import Cli
 from tests.daemon import serving
+from tests.nameserver import NameServer, in_thread
 
 MAIL = b"From: Ada <ada@customer.test>\r\nSubject: x\r\nMessage-ID: <x@customer.test>\r\n\r\n.dot\r\n..\r\nend\r\n"
 
@@ -25,6 +27,22 @@ MAIL = b"From: Ada <ada@customer.test>\r\nSubject: x\r\nMessage-ID: <x@customer.
 def town(cli: Cli) -> Cli:
     cli.town()
     return cli
+
+
+def test_a_mail_can_be_signed_as_its_domain_would(town: Cli, tmp_path: Path) -> None:
+    key, other = tmp_path / "key.pem", tmp_path / "no.pem"
+    key.write_bytes(signing.key_pem())
+    other.write_bytes(b"no key")
+    zone = {"s._domainkey.customer.test": [{"TXT": signing.key_record()}]}
+    with in_thread(NameServer(zone=zone)) as server:
+        names = {"INGESTER_DNS__NAMESERVERS": "{}:{}".format(*server.address)}
+        with serving(town.url, settings=names) as daemon:
+            to = ("--to", "support@acme.test", "--server", f"127.0.0.1:{daemon.port}")
+            reply = town.ok("send", "-", *to, "--dkim", "customer.test", "s", key, stdin=MAIL)
+            assert "cannot be signed" in town.fails("send", "-", *to, "--dkim", "customer.test", "s", other, stdin=MAIL)
+            assert "cannot be read" in town.fails("send", "-", *to, "--dkim", "x.test", "s", tmp_path / "x", stdin=MAIL)
+    (signature,) = town.json("explain", UUID(reply.split()[-1]))["report"]["dkim"]["signatures"]
+    assert (signature["domain"], signature["result"]) == ("customer.test", "pass")
 
 
 # -- the real daemon ---------------------------------------------------------------------------------------------------

@@ -78,13 +78,15 @@ def test_the_decision_is_told_in_words(town: Cli) -> None:
     assert town.json("show", first)["decision"] == [
         "support@acme.test reached the mailbox support@acme.test by the exact route.",
         "In-Reply-To names <never-seen@customer.test>: not in this mailbox.",
-        "The sender was not verified and not expected; DMARC: unknown.",
+        "The sender was not verified and not expected; DMARC: none.",
+        "The domain has no DMARC policy.",
         "Unmatched: it cites messages, but none of them was in this mailbox.",
     ]
     second = town.accept(_reply("b", "a"), "support@acme.test").stored[0].message_id
     assert town.json("show", second)["decision"][1:] == [
         f"In-Reply-To names <a@customer.test>: that is message {first}, taken.",
-        "The sender was not verified and not expected; DMARC: unknown.",
+        "The sender was not verified and not expected; DMARC: none.",
+        "The domain has no DMARC policy.",
         f"Matched by its In-Reply-To: it answers message {first}.",
     ]
     late = town.accept(_reply("never-seen", "x"), "support@acme.test").stored[0].message_id
@@ -178,7 +180,11 @@ def test_the_trace_stands_in_front_and_comes_from_the_receipt(town: Cli, monkeyp
 def test_a_stranger_cannot_put_fields_into_the_trace(town: Cli) -> None:
     outcome = town.accept(MIXED, "support@acme.test", mail_from="a\r\nX-Evil: 1\r\n@b.test")
     data = town.run("raw", outcome.stored[0].message_id, "--trace").stdout_bytes
-    assert BytesHeaderParser().parsebytes(data.removesuffix(MIXED)).keys() == ["Return-Path", "Received"]
+    assert BytesHeaderParser().parsebytes(data.removesuffix(MIXED)).keys() == [
+        "Return-Path",
+        "Authentication-Results",
+        "Received",
+    ]
 
 
 def test_a_file_that_cannot_be_written_is_a_sentence(town: Cli, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from ingester.settings import load
 from ingester.store import reading
 from ingester.store.reading import Located
 from tests.daemon import settle
+from tests.quiet_dns import nameservers
 
 MAIL = b"From: a@b.test\r\nMessage-ID: <m@b.test>\r\n\r\nText.\r\n"
 
@@ -43,7 +44,7 @@ class House:
 @pytest.fixture
 async def house(database_url: str) -> AsyncIterator[House]:
     await settle(database_url, {"acme.test": ("support", "sales"), "globex.test": ("support",)})
-    app = App(load({}, env="development", database_url=database_url))
+    app = App(load({}, env="development", dns__nameservers=nameservers(), database_url=database_url))
     await app.open()
     connection = await app.database.connect()
     yield House(app=app, connection=connection)

@@ -1,0 +1,110 @@
+"""May this sender write to this mailbox, and is he who he says? Sender rules and verdicts in one place. Pure."""
+
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Any
+
+from ingester.auth.check import Checked
+from ingester.auth.policy import AuthPolicy, Posture, Treatment, rule, strength, verified
+from ingester.auth.report import AuthReport, Result
+from ingester.auth.results import vouch
+from ingester.core.outcome import Reason, Refusal
+from ingester.core.resolve import Sender
+from ingester.core.rules import Standing
+from ingester.core.senders import sender_gate
+from ingester.store.messages import Finding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """What is decided about the sender for one mailbox. `report` is as this tenant sees it."""
+
+    refusal: Refusal | None
+    sender: Sender
+    quarantined: bool
+    strength: int
+    report: AuthReport
+    trail: dict[str, Any]
+    """For the decision column; its `why` is also the detail of a refusal."""
+
+
+def admit(checked: Checked, client_ip: str, finding: Finding, standing: Standing) -> Admission:
+    """Pass the gates that look at the sender: sender rules first, then the authentication policy."""
+    report = _vouched(checked, client_ip, finding)
+    policy = AuthPolicy(standing.auth_policy)
+    ruling = rule(
+        report,
+        Posture(
+            policy=policy,
+            require_alignment=standing.require_alignment,
+            accept_forwarded=standing.accept_forwarded,
+        ),
+    )
+    known = verified(report, accept_forwarded=standing.accept_forwarded)
+    unsure = report.dmarc.result is Result.TEMPERROR
+    refusal, by_rule = sender_gate(finding.rules, standing.sender_mode, verified=known, unsure=unsure)
+    why = by_rule if refusal is not None else ruling.why
+    if refusal is None and ruling.treatment is Treatment.REFUSE:
+        refusal = Refusal(reason=Reason.AUTHENTICATION_FAILED)
+    elif refusal is None and ruling.treatment is Treatment.DEFER:
+        refusal = Refusal(reason=Reason.AUTHENTICATION_UNAVAILABLE)
+    dmarc = report.dmarc.result
+    return Admission(
+        refusal=refusal,
+        # Where the verdicts are switched off, a failed one must not keep a reply from its conversation.
+        sender=Sender(verified=known, dmarc=Result.UNKNOWN if policy is AuthPolicy.OFF else dmarc),
+        quarantined=ruling.treatment is Treatment.QUARANTINE,
+        strength=strength(report),
+        report=report,
+        trail={
+            "verified": known,
+            "expected": False,
+            "dmarc": dmarc.value,
+            "policy": policy.value,
+            "treatment": ruling.treatment.value,
+            "enforced": ruling.enforced.value,
+            "rule": by_rule,
+            "why": why,
+        },
+    )
+
+
+def forwarder_names(checked: Checked) -> tuple[str, ...]:
+    """Whom the registry must be asked about: only a mail that failed can be saved by a forwarder."""
+    report = checked.report
+    if report.dmarc.result is not Result.FAIL:
+        return ()
+    names = {seal.domain.lower() for seal in report.arc.seals}
+    names |= {statement.authserv_id.lower() for statement in checked.statements}
+    return tuple(sorted(names))
+
+
+def _vouched(checked: Checked, client_ip: str, finding: Finding) -> AuthReport:
+    """The report as this tenant sees it: a failed DMARC may have passed at a forwarder that it trusts."""
+    report = checked.report
+    if report.dmarc.result is not Result.FAIL or not finding.forwarders:
+        return report
+    voucher = vouch(
+        arc=report.arc,
+        statements=checked.statements,
+        trusted_sealers=frozenset(one.name for one in finding.forwarders if one.kind == "arc"),
+        trusted_ids=frozenset(
+            one.name
+            for one in finding.forwarders
+            if one.kind == "authserv_id" and _from_one_of(client_ip, one.networks)
+        ),
+        from_domain=report.dmarc.from_domain,
+    )
+    if voucher is None:
+        return report
+    return replace(report, voucher=voucher, dmarc=replace(report.dmarc, result=Result.PASS_VIA_FORWARDER))
+
+
+def _from_one_of(client_ip: str, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:
+    try:
+        ip = ip_address(client_ip.partition("%")[0])
+    except ValueError:
+        return False
+    if ip.version == 6 and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    return any(ip in network for network in networks)
