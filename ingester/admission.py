@@ -5,14 +5,14 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
 from ingester.auth.check import Checked
-from ingester.auth.policy import AuthPolicy, Posture, Treatment, rule, strength, verified
-from ingester.auth.report import AuthReport, Result
+from ingester.auth.policy import AuthPolicy, Posture, Treatment, rule, strength, undecided, verified
+from ingester.auth.report import Arc, AuthReport, Dmarc, Result, Voucher
 from ingester.auth.results import vouch
 from ingester.core.outcome import Reason, Refusal
 from ingester.core.resolve import Sender
 from ingester.core.rules import Standing
 from ingester.core.senders import sender_gate
-from ingester.store.messages import Finding
+from ingester.store.finding import Finding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class Admission:
 
 def admit(checked: Checked, client_ip: str, finding: Finding, standing: Standing) -> Admission:
     """Pass the gates that look at the sender: sender rules first, then the authentication policy."""
-    report = _vouched(checked, client_ip, finding)
+    report = _vouched(checked, client_ip, finding, standing)
     policy = AuthPolicy(standing.auth_policy)
     ruling = rule(
         report,
@@ -41,24 +41,26 @@ def admit(checked: Checked, client_ip: str, finding: Finding, standing: Standing
         ),
     )
     known = verified(report, accept_forwarded=standing.accept_forwarded)
-    unsure = report.dmarc.result is Result.TEMPERROR
+    awaited = _awaits_forwarder(checked, client_ip, finding) and standing.accept_forwarded
+    unsure = awaited or undecided(report)
     refusal, by_rule = sender_gate(finding.rules, standing.sender_mode, verified=known, unsure=unsure)
     why = by_rule if refusal is not None else ruling.why
-    if refusal is None and ruling.treatment is Treatment.REFUSE:
+    if refusal is None and ruling.treatment is Treatment.REFUSE and awaited:
+        refusal = Refusal(reason=Reason.AUTHENTICATION_UNAVAILABLE)
+        why = "DMARC failed, and DNS did not answer for the seal of a forwarder that is trusted."
+    elif refusal is None and ruling.treatment is Treatment.REFUSE:
         refusal = Refusal(reason=Reason.AUTHENTICATION_FAILED)
     elif refusal is None and ruling.treatment is Treatment.DEFER:
         refusal = Refusal(reason=Reason.AUTHENTICATION_UNAVAILABLE)
     dmarc = report.dmarc.result
     return Admission(
         refusal=refusal,
-        # Where the verdicts are switched off, a failed one must not keep a reply from its conversation.
-        sender=Sender(verified=known, dmarc=Result.UNKNOWN if policy is AuthPolicy.OFF else dmarc),
+        sender=Sender(verified=known, dmarc=_for_attaching(report.dmarc, policy)),
         quarantined=ruling.treatment is Treatment.QUARANTINE,
         strength=strength(report),
         report=report,
         trail={
             "verified": known,
-            "expected": False,
             "dmarc": dmarc.value,
             "policy": policy.value,
             "treatment": ruling.treatment.value,
@@ -69,23 +71,53 @@ def admit(checked: Checked, client_ip: str, finding: Finding, standing: Standing
     )
 
 
+def _for_attaching(dmarc: Dmarc, policy: AuthPolicy) -> Result:
+    """What keeps a mail from a conversation: a fail, and a From that cannot be judged, which is as good as forged.
+
+    Where the verdicts are switched off, neither does.
+    """
+    if policy is AuthPolicy.OFF:
+        return Result.UNKNOWN
+    return Result.FAIL if dmarc.mail_at_fault else dmarc.result
+
+
+_UNPROVEN = (Result.FAIL, Result.UNKNOWN)
+"""What a forwarder can save: a fail, and what this door cannot know because the mail comes by a relay of our own."""
+
+
 def forwarder_names(checked: Checked) -> tuple[str, ...]:
-    """Whom the registry must be asked about: only a mail that failed can be saved by a forwarder."""
+    """Whom the registry must be asked about: only a mail that did not pass needs a forwarder's word."""
     report = checked.report
-    if report.dmarc.result is not Result.FAIL:
+    if report.dmarc.result not in _UNPROVEN:
         return ()
     names = {seal.domain.lower() for seal in report.arc.seals}
     names |= {statement.authserv_id.lower() for statement in checked.statements}
     return tuple(sorted(names))
 
 
-def _vouched(checked: Checked, client_ip: str, finding: Finding) -> AuthReport:
+def _vouched(checked: Checked, client_ip: str, finding: Finding, standing: Standing) -> AuthReport:
     """The report as this tenant sees it: a failed DMARC may have passed at a forwarder that it trusts."""
     report = checked.report
-    if report.dmarc.result is not Result.FAIL or not finding.forwarders:
-        return report
-    voucher = vouch(
-        arc=report.arc,
+    voucher = _voucher(checked, report.arc, client_ip, finding)
+    if voucher is None or (report.dmarc.result is Result.UNKNOWN and not standing.accept_forwarded):
+        return report  # what is unknown stays so: declining a forwarder's word proves nothing against the mail
+    return replace(report, voucher=voucher, dmarc=replace(report.dmarc, result=Result.PASS_VIA_FORWARDER))
+
+
+def _awaits_forwarder(checked: Checked, client_ip: str, finding: Finding) -> bool:
+    """Whether a forwarder would vouch if DNS had answered for its seal. DMARC stays failed: nothing is proven yet."""
+    arc = checked.report.arc
+    if arc.result is not Result.TEMPERROR:
+        return False
+    return _voucher(checked, replace(arc, result=Result.PASS), client_ip, finding) is not None
+
+
+def _voucher(checked: Checked, arc: Arc, client_ip: str, finding: Finding) -> Voucher | None:
+    dmarc = checked.report.dmarc
+    if dmarc.result not in _UNPROVEN or not finding.forwarders:
+        return None
+    return vouch(
+        arc=arc,
         statements=checked.statements,
         trusted_sealers=frozenset(one.name for one in finding.forwarders if one.kind == "arc"),
         trusted_ids=frozenset(
@@ -93,11 +125,8 @@ def _vouched(checked: Checked, client_ip: str, finding: Finding) -> AuthReport:
             for one in finding.forwarders
             if one.kind == "authserv_id" and _from_one_of(client_ip, one.networks)
         ),
-        from_domain=report.dmarc.from_domain,
+        from_domain=dmarc.from_domain,
     )
-    if voucher is None:
-        return report
-    return replace(report, voucher=voucher, dmarc=replace(report.dmarc, result=Result.PASS_VIA_FORWARDER))
 
 
 def _from_one_of(client_ip: str, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:

@@ -31,6 +31,9 @@ BESIDE = 1 << 20
 MAX_KEYS = 4
 MAX_SIGNED_HEADERS = 100
 """Names of `h=` that the report keeps."""
+SINGLE = frozenset({"from", "subject", "to", "cc", "reply-to"})
+"""Fields that people see or answer to, and of which a mail has one (RFC 5322, 3.6). Of a signed one readers may show
+another than the signed last: RFC 6376, 8.15, advises to refuse that."""
 EXPIRY_GRACE = timedelta(minutes=5)
 CLOCK_GRACE = timedelta(hours=10)
 """How far `t=` may lie ahead: a signer's clock in the wrong zone does no harm."""
@@ -47,13 +50,20 @@ class _Verdict:
 
 
 async def verify(
-    lookup: Lookup, raw: bytes, *, now: datetime, max_signatures: int = 5, beside: Executor | None = None
+    lookup: Lookup,
+    raw: bytes,
+    *,
+    now: datetime,
+    max_signatures: int = 5,
+    beside: Executor | None = None,
+    header: Header | None = None,
 ) -> Dkim:
     """Judge the first `max_signatures` DKIM-Signature fields from the top; those beyond are counted.
 
     `now` is aware: when the mail was received. A large body is hashed in `beside` (None: the loop's own executor).
+    `header`: what `split` made of the mail.
     """
-    header = split(raw)
+    header = header or split(raw)
     fields = header.all("dkim-signature")
     claims = [read_claim(field) for field in fields[:max_signatures]]
     signed = _Signed(header)
@@ -94,8 +104,9 @@ class _Signed:
             return _Verdict(result=Result.PERMERROR, reason=claim.problem)
         if self._cut:
             return _Verdict(result=Result.UNKNOWN, reason="the header is larger than what is read of it")
-        if len(self._named.get("from", ())) > claim.signed_headers.count("from"):  # RFC 6376, 8.15
-            return _Verdict(result=Result.PERMERROR, reason="a second From field is not signed")
+        for name in SINGLE.intersection(claim.signed_headers):
+            if len(self._named.get(name, ())) > claim.signed_headers.count(name):
+                return _Verdict(result=Result.PERMERROR, reason=f"a second {name.title()} field is not signed")
         if claim.expires_at is not None and claim.expires_at < (now - EXPIRY_GRACE).timestamp():
             return _Verdict(result=Result.FAIL, reason="the signature has expired")
         if claim.signed_at is not None and claim.signed_at > (now + CLOCK_GRACE).timestamp():

@@ -15,6 +15,8 @@ WINDOW = 128 << 10
 """Bytes canonicalised at a time: they stay in the cache. Even: no CRLF of those at the end is cut."""
 
 _RUNS = tuple(b" " * size for size in (1024, 128, 16, 4))
+_SAMPLE = 1024
+_MARKS = bytes(octet in b" \r" for octet in range(256))
 _EMPTY_LINES = b"\r\n" * (32 << 10)
 _TAG_B = re.compile(rb"(?:\A|;)[ \t\r\n]*b[ \t\r\n]*=([^;]*)")
 
@@ -114,22 +116,40 @@ def relaxed_body(raw: bytes, start: int) -> Iterator[bytes]:
 
 def _relax(text: bytes) -> bytes:
     """One blank for each run, none before a CRLF."""
-    text = _single_blanks(text)
-    return text.replace(b" \r\n", b"\r\n") if b" " in text else text
-
-
-def _single_blanks(text: bytes) -> bytes:
-    """Each run of blanks and tabs as one blank. Long runs shrink in a few steps, so that the whole is linear."""
     if b"\t" in text:
         text = text.replace(b"\t", b" ")
     elif b" " not in text:
         return text
-    if b"  " in text:
+    if not (_untidy(text[:_SAMPLE]) or _untidy(text)):  # one habit goes through a mail: mostly its beginning tells
+        return text
+    return _single_blanks(text).replace(b" \r\n", b"\r\n")
+
+
+def _untidy(text: bytes) -> bool:
+    """Whether there may be anything to rewrite: a blank before a blank or a CR. There is no tab.
+
+    Plain text is full of blanks, and at each a search stumbles. Here the text is one large number, 1 for a blank or CR
+    and 0 for all else; moved by an octet it meets itself where two stand side by side.
+    """
+    marks = int.from_bytes(text.translate(_MARKS), "little")
+    return marks & (marks >> 8) != 0
+
+
+def _single_blanks(text: bytes) -> bytes:
+    """Each run of blanks as one blank. Long runs shrink in a few steps, so that the whole is linear."""
+    if not _has_run(text):
+        return text
+    text = text.replace(b"  ", b" ")  # mostly this is all
+    if _has_run(text):
         for run in _RUNS:
             text = text.replace(run, b" ")
         while b"  " in text:
             text = text.replace(b"  ", b" ")
     return text
+
+
+def _has_run(text: bytes) -> bool:
+    return text.rfind(b"  ") >= 0  # from the end: CPython's search in this direction is twice as fast
 
 
 def _before_empty_lines(text: bytes) -> int:
@@ -154,7 +174,7 @@ def canonical_field(name: str, raw: bytes, *, relaxed: bool) -> bytes:
     if not relaxed:
         return raw if raw.endswith(b"\n") else raw + b"\r\n"
     value = raw[raw.index(b":") + 1 :].replace(b"\r\n", b"").replace(b"\n", b"")
-    return b"%b:%b\r\n" % (name.encode("ascii"), _single_blanks(value).strip(b" "))
+    return b"%b:%b\r\n" % (name.encode("ascii"), _single_blanks(value.replace(b"\t", b" ")).strip(b" "))
 
 
 def signed_text(fields: Iterable[HeaderField], own: HeaderField, *, relaxed: bool) -> bytes:

@@ -80,7 +80,7 @@ async def evaluate(lookup: Lookup, *, authors: Sequence[str], from_fields: int, 
     if from_fields != 1 or len(authors) != 1:
         return _faulty(f"the mail has {from_fields} From fields with {len(authors)} addresses")
     _, at, domain = authors[0].rpartition("@")
-    if domain.startswith("["):
+    if domain.startswith("[") and normalise_domain(domain[:NAME_LIMIT]) is not None:
         return Dmarc(result=Result.NONE, reason="the From address has no domain name")
     author = _name(domain) if at else None
     if author is None:

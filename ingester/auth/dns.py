@@ -150,6 +150,15 @@ class MailLookup:
         self._deadline = deadline
         self.queries = 0
 
+    def part(self, share: float) -> "MailLookup":
+        """A lookup of its own with a share (0 to 1) of the questions and seconds that are left here."""
+        now = self._resolver.clock()
+        return MailLookup(
+            self._resolver,
+            max_queries=int(share * (self._max_queries - self.queries)),
+            deadline=now + share * (self._deadline - now),
+        )
+
     async def txt(self, name: str) -> Answer[bytes]:
         """TXT records, the strings of each joined (RFC 7208, 3.3)."""
         return await self._ask(name, Kind.TXT)

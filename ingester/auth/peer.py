@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from ingester.auth.header import readable
 from ingester.auth.lookup import Lookup, Status
 from ingester.auth.report import Listing, Peer, Result
 
@@ -20,8 +21,8 @@ async def observe(lookup: Lookup, *, ip: str, helo: str, zones: Sequence[str], r
     listings = await asyncio.gather(*(_listed(lookup, address, zone) for zone in zones))
     return Peer(
         ip=ip,
-        reverse_names=names,
-        confirmed_name=confirmed,
+        reverse_names=tuple(map(readable, names)),
+        confirmed_name=None if confirmed is None else readable(confirmed),
         reverse=reverse,
         helo_problem=helo_problem(helo, ip),
         listings=tuple(listings),

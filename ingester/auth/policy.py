@@ -55,6 +55,15 @@ def verified(report: AuthReport, *, accept_forwarded: bool) -> bool:
     return dmarc.result is Result.PASS or (_without_record(dmarc) and bool(dmarc.aligned))
 
 
+def undecided(report: AuthReport) -> bool:
+    """Whether DNS left open what might verify the sender: what would be refused for want of it must wait."""
+    dmarc = report.dmarc
+    if dmarc.result is Result.TEMPERROR:
+        return True
+    waits = (report.spf.result, report.dkim.result, *(one.result for one in report.dkim.signatures))
+    return _without_record(dmarc) and not dmarc.aligned and Result.TEMPERROR in waits
+
+
 def rule(report: AuthReport, posture: Posture) -> Ruling:
     """Decide by the table: policy, result, and what the door could know."""
     enforced, why = _enforced(report, posture)
@@ -100,7 +109,7 @@ def _unrecorded(report: AuthReport, posture: Posture) -> tuple[Treatment, str]:
         return Treatment.STORE, "The domain has no DMARC policy; SPF or DKIM speaks for it."
     if not posture.require_alignment:
         return Treatment.STORE, "The domain has no DMARC policy."
-    if Result.TEMPERROR in (report.spf.result, report.dkim.result):
+    if undecided(report):
         return Treatment.DEFER, "DNS did not answer what the check of the sender needs."
     if report.spf.result is Result.UNKNOWN:
         return Treatment.QUARANTINE, "Who sent it could not be known at this door."

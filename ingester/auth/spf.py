@@ -69,7 +69,7 @@ async def _report(
         explanation = await check.explain(outcome)
     return Spf(
         result=outcome.result,
-        domain=name or "",
+        domain=_readable(name or ""),
         identity=asked.identity,
         client_ip=_readable(asked.client_ip) if address is None else str(address),
         helo=_readable(asked.helo),

@@ -25,6 +25,8 @@ _TOKEN = re.compile(rf'(?P<quoted>{_QUOTED})|(?P<strange><[^<>"]*+(?:{_QUOTED}[^
 _COMMENT_EDGE = re.compile(r"(?:\\.)+|\(+|\)+", re.DOTALL)
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _BLANKS = re.compile(r"\s+")
+_LOCAL = r"[^\s\x00-\x1f\x7f-\x9f@\uff20\ufe6b,;<>\"]+"
+_ONE_ADDRESS = re.compile(rf'(?:{_LOCAL}|"[^"\\]*(?:\\.[^"\\]*)*")@[^@]+', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,15 @@ class Mailbox:
 
     name: str
     address: str | None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the address can be read in one way only: one local part, one `@`, one domain, nothing encoded.
+
+        The signs that look like an `@` count as one.
+        """
+        address = self.address
+        return address is not None and "=?" not in address and _ONE_ADDRESS.fullmatch(address) is not None
 
 
 @dataclass(slots=True)
@@ -57,6 +68,13 @@ class _Reader:
             self.done[-1] = replace(self.done[-1], name=_name(comment))
         elif not self.after:
             self.comment = self.comment or comment
+
+    def end_group_name(self) -> None:
+        """Drop the name of a group, or a source route. A name that is an address counts: some readers show it."""
+        bare = _bare_address(self.phrase)
+        if bare is not None and not bare.startswith("@"):
+            self.finish()
+        self.phrase.clear()
 
     def finish(self, address: str | None = None) -> None:
         """End a mailbox: with the address in angle brackets, or with what stands there bare."""
@@ -104,7 +122,7 @@ def parse_addresses(text: str, *, max_tokens: int = MAX_TOKENS) -> tuple[list[Ma
         elif piece in ",;":
             reader.finish()
         elif piece == ":":
-            reader.phrase.clear()  # the name of a group, or of a source route
+            reader.end_group_name()
     reader.finish()
     return reader.done, pos < len(text)
 
@@ -158,14 +176,17 @@ def _bare_address(tokens: list[str]) -> str | None:
 
 
 def _last_word(text: str) -> str:
-    """The last word that holds an `@`, blanks around `@` and dots not counted; else all words together."""
+    """The last word that holds an `@`, blanks around `@` and dots not counted; else all words together.
+
+    Where several words hold one, all stay: to take one of them would be to choose the author.
+    """
     text = " ".join(text.split())
     for sign in "@.":
         text = text.replace(" " + sign, sign).replace(sign + " ", sign)
     at = text.rfind("@")
     if at < 0:
         text = text.replace(" ", "")
-    else:
+    elif "@" not in text[: text.rfind(" ", 0, at) + 1]:
         end = text.find(" ", at)
         text = text[text.rfind(" ", 0, at) + 1 : end if end >= 0 else None]
     if text[:7].lower() == "mailto:":

@@ -11,8 +11,8 @@ from enum import StrEnum
 from ingester.core.address import Address, normalise_domain, parse_path
 from ingester.core.outcome import Reason, Refusal
 
-MAX_LABELS = 20
-"""Parent domains that are asked for, nearest first."""
+MAX_PARENTS = 20
+"""Parent domains that are asked for, those nearest the root: a blocked domain may put any number of labels before."""
 
 
 class Action(StrEnum):
@@ -48,13 +48,21 @@ def _whole(address: Address) -> str:
 
 
 def patterns_for(from_address: str | None) -> tuple[str, ...]:
-    """All patterns that would match this From address. None for what is no address: no rule can name it."""
-    address = parse_path(from_address) if from_address else None
-    if address is None or not address.domain:
+    """All patterns that would match this From address. None for what has no domain: no rule can name it.
+
+    What is no address by our grammar has its domain all the same, by which DMARC judges it: a strange local part or an
+    A-label of no known IDNA must not lead round a rule for the domain.
+    """
+    text = from_address or ""
+    _, at, written = text.rpartition("@")
+    domain = normalise_domain(written) or written.lower().removesuffix(".")
+    if not at or not domain:
         return ()
-    labels = address.domain.split(".")
-    parents = [".".join(labels[n:]) for n in range(1, len(labels))][:MAX_LABELS]
-    return _whole(address), address.domain, *(f"*.{parent}" for parent in parents)
+    address = parse_path(text)
+    whole = (_whole(address),) if address is not None else ()
+    labels = domain.split(".")
+    parents = [".".join(labels[n:]) for n in range(1, len(labels))][-MAX_PARENTS:]
+    return *whole, domain, *(f"*.{parent}" for parent in parents)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

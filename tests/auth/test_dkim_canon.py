@@ -145,6 +145,7 @@ def test_hashes_for_several_limits_are_made_in_one_walk() -> None:
         b"\r\n" * (1 << 19),
         b" \r\n" * (1 << 18) + b"x",
         b"x  " * (1 << 18),
+        (b" " * 65_000 + b"x " * 33_000) * 8,
         (b" " * 127 + b"\r\n") * (1 << 13),
         b"\r" * (1 << 20),
         b"\n" * (1 << 20),

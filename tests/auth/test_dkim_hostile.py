@@ -116,6 +116,46 @@ def test_a_crafted_mail_is_cheap(name: str) -> None:
     assert seconds(raw, rsa_signer(4096).record()) < MOST_SECONDS
 
 
+_ALGORITHM = bytes.fromhex("300d06092a864886f70d0101010500")
+"""rsaEncryption with its NULL (RFC 3279, 2.3.1)."""
+
+
+def _value(tag: int, content: bytes, octets: int = 3) -> bytes:
+    """A DER value with the length in so many octets (X.690, 8.1.3.5)."""
+    return bytes([tag, 0x80 | octets]) + len(content).to_bytes(octets, "big") + content
+
+
+def _subject_key(algorithm: bytes = _ALGORITHM, unused: bytes = b"\0", tail: bytes = b"", octets: int = 3) -> bytes:
+    key = base64.b64decode(der(number(2_048), 65_537))
+    return _value(0x30, algorithm + _value(3, unused + key), octets) + tail
+
+
+@pytest.mark.parametrize(
+    ("data", "good"),
+    [
+        (_subject_key(), True),
+        (_subject_key(algorithm=bytes.fromhex("300d06092a864886f70d01010a0500")), False),  # RSASSA-PSS
+        (_subject_key(unused=b"\4"), False),
+        (_subject_key(tail=b"\0"), False),
+        (_subject_key(octets=4), False),
+        (_subject_key()[:-1], False),
+        (_subject_key().replace(b"\x02\x82\x00\x03\x01", b"\x02\x82\x00\x04\x01"), False),
+        (bytes([0x30, 0x80]), False),
+        (b"", False),
+    ],
+    ids=["good", "other algorithm", "odd bits", "tail", "wide length", "cut", "short value", "no length", "empty"],
+)
+def test_a_key_is_read_strictly(data: bytes, good: bool) -> None:
+    """RFC 5280, 4.1: what other readers might take for another key is none."""
+    found = read_key(b"v=DKIM1; k=rsa; p=" + (base64.b64encode(data) or b"AA=="))
+    assert isinstance(found, Key) is good
+    assert good or found == "it is no rsa key"
+
+
+def test_a_record_may_have_long_notes() -> None:
+    assert isinstance(read_key(rsa_signer().record(n="x" * 7_000).encode()), Key)
+
+
 def test_signatures_beyond_the_bound_are_counted() -> None:
     report = judge(_FIELD * 50 + MAIL, rsa_signer(4096).record())
     assert [one.result for one in report.signatures] == [Result.PASS] * 5

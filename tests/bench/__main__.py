@@ -156,7 +156,10 @@ def auth(seed: int, mails: int, runs: int, cache: Path) -> None:
     Exit status 1 when a bound is broken.
     """
     console = Console(width=None if sys.stdout.isatty() else 130)
-    report = judging.run(seed=seed, mails=mails, runs=runs, cache=cache)
+    try:
+        report = judging.run(seed=seed, mails=mails, runs=runs, cache=cache)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
     judging.show(report, console)
     if report.problems:
         sys.exit(1)

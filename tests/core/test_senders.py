@@ -43,6 +43,23 @@ def test_a_from_address_is_asked_for_by_itself_its_domain_and_its_parents() -> N
     assert len(patterns_for("x@" + "a." * 100 + "com")) <= 22
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "a,b@mail.example.com",
+        "a b@mail.example.com",
+        f"{'a' * 200}@mail.example.com",
+        '"open@mail.example.com',
+        "x@mail.example.com.",
+        "x@xn--0.mail.example.com",
+        f"x@{'a.' * 60}mail.example.com",
+        "x@MAIL.Example.\uff43\uff4f\uff4d",
+    ],
+)
+def test_no_strange_address_leads_round_a_rule_for_its_domain(address: str) -> None:
+    assert "*.example.com" in patterns_for(address)
+
+
 @given(local=st.from_regex(r"[A-Za-z0-9+.]{1,20}", fullmatch=True), host=st.from_regex(r"[a-z]{1,8}", fullmatch=True))
 def test_a_rule_for_an_address_its_domain_or_its_parent_matches_it(local: str, host: str) -> None:
     address = f"{local}@{host}.example.com"
