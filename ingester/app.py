@@ -13,12 +13,17 @@ from uuid import UUID
 
 import structlog
 
+from ingester.api.call import Calls
+from ingester.api.outbound import OutboundDoor
+from ingester.api.server import HttpDoor
 from ingester.auth.check import Authenticator, Rules
 from ingester.auth.dns import Resolver
 from ingester.core.ids import uuid7
+from ingester.core.mime import Bounds
 from ingester.faults import Faults
 from ingester.pipeline import Arrival, Pipeline, Sources
 from ingester.settings import Settings
+from ingester.spam import SpamGate
 from ingester.store import migrate
 from ingester.store.db import Database
 from ingester.store.directory import Directory
@@ -48,35 +53,47 @@ class App:
     def __init__(self, settings: Settings, *, watch: Callable[[Arrival], None] | None = None) -> None:
         self.settings = settings
         self.database = Database(settings)
-        self.directory = Directory(self.database)
+        self.directory = Directory(self.database, settings.token_secrets)
         self.refusals = Refusals(self.database, new_id)
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="scan")
         self.resolver = resolver(settings)
+        self._spam = SpamGate(settings.spam)
         self.pipeline = Pipeline(
             settings=settings,
+            bounds=bounds(settings),
             database=self.database,
             directory=self.directory,
             refusals=self.refusals,
             faults=Faults.parse(settings.test.faults),
             sources=Sources(now=now, new_id=new_id),
             threads=self._threads,
+            spam=self._spam,
             authenticator=Authenticator(self.resolver, rules(settings), threads=self._threads),
             watch=watch,
         )
         self._chores: list[asyncio.Task[None]] = []
-        self._doors: list[SmtpDoor] = []
+        self._doors: list[SmtpDoor | HttpDoor] = []
 
     async def open(self) -> None:
         """Open what commands need: the store and the directory, no door."""
         await self.database.open()
         self.directory.start()
 
-    async def start(self, sockets: Sequence[socket.socket]) -> None:
-        """Start upward: store, directory, chores, then the doors."""
+    async def start(self, smtp: Sequence[socket.socket], http: Sequence[socket.socket] = ()) -> None:
+        """Start upward: store, directory, chores, then the doors, that of HTTP only where it has a socket."""
         await self.open()
         for seconds, chore in ((FLUSH_SECONDS, self.refusals.flush), (HOUSEKEEPING_SECONDS, self._clean)):
             self._chores.append(asyncio.create_task(_forever(chore, seconds), name=chore.__name__))
         door = SmtpDoor(settings=self.settings, pipeline=self.pipeline)
+        await door.start(smtp)
+        self._doors.append(door)
+        if http:
+            await self._serve_http(http)
+
+    async def _serve_http(self, sockets: Sequence[socket.socket]) -> None:
+        calls = Calls(settings=self.settings, database=self.database, now=now)
+        outbound = OutboundDoor(calls=calls, secrets=self.settings.token_secrets, new_id=new_id, now=now)
+        door = HttpDoor(settings=self.settings, routes=outbound.routes())
         await door.start(sockets)
         self._doors.append(door)
 
@@ -94,6 +111,7 @@ class App:
             async with asyncio.timeout(5):
                 await self.refusals.flush()
         await self.resolver.close()
+        await self._spam.close()
         await self.directory.stop()
         await self.database.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -103,6 +121,19 @@ class App:
         async with self.database.connection() as connection:
             await expire_claims(connection, now())
             await expire_refusals(connection, now(), self.settings.store.refusal_days)
+
+
+def bounds(settings: Settings) -> Bounds:
+    """The bounds of the MIME walk that the settings describe."""
+    mime = settings.mime
+    return Bounds(
+        max_line_bytes=mime.max_line_bytes,
+        max_header_bytes=mime.max_header_bytes,
+        max_header_fields=mime.max_header_fields,
+        max_parts=mime.max_parts,
+        max_depth=mime.max_depth,
+        max_address_tokens=mime.max_address_tokens,
+    )
 
 
 def resolver(settings: Settings) -> Resolver:

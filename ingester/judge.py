@@ -10,10 +10,12 @@ from typing import Any
 from uuid import UUID
 
 from ingester.admission import Admission, admit, forwarder_names
+from ingester.attaching import CitedToken, cited_tokens, steps, token_ids
 from ingester.auth.check import Checked
 from ingester.core.envelope import Door, Envelope, Route
 from ingester.core.kind import Kind, Verdict, classify
 from ingester.core.message import Message
+from ingester.core.outbound_status import status_of_answered
 from ingester.core.outcome import Outcome, Reason, Refusal, Stored
 from ingester.core.resolve import (
     Attachment,
@@ -22,12 +24,15 @@ from ingester.core.resolve import (
     attach,
     citations,
     content_claim,
+    id_hash,
     own_id,
     raw_claim,
 )
-from ingester.core.rules import loop_gate, status_gate
+from ingester.core.rules import cold_gate, loop_gate, quota_gate, status_gate
 from ingester.core.senders import patterns_for
-from ingester.store.messages import AuthColumns, Delivery, Finding, Mail, Query, Refused, Written
+from ingester.spam import SpamAction, SpamVerdict
+from ingester.store.finding import Finding, Query
+from ingester.store.messages import AuthColumns, Delivery, Mail, Refused, Written
 
 NO_ID_CLAIM_LIFE = timedelta(hours=24)
 """A mail without Message-ID is only recognised by its bytes, and only a day long: equal alarms are sent again."""
@@ -68,6 +73,7 @@ class Case:
     unrouted: tuple[Unrouted, ...]
     deadline: float
     checked: Checked
+    spam: SpamVerdict | None
     contact_ids: Mapping[UUID, UUID]
 
     @property
@@ -81,13 +87,19 @@ class Case:
         message = self.message
         return citations(self.rfc_message_id, message.in_reply_to, message.reference_ids, message.report_message_ids)
 
+    @property
+    def tokens(self) -> tuple[CitedToken, ...]:
+        """The reply tokens that the mail itself holds."""
+        return cited_tokens(self.message)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The settings that the judgement depends on."""
+    """The settings that the judgement depends on. `secrets` are those of the reply tokens."""
 
     max_received: int
     claim_life: timedelta
+    secrets: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +115,7 @@ def queries(case: Case) -> list[Query]:
     hashes = tuple(citation.hash for citation in case.cited)
     patterns = patterns_for(case.message.from_address)
     forwarders = forwarder_names(case.checked)
+    author = case.message.from_address
     return [
         Query(
             tenant_id=target.route.tenant_id,
@@ -110,6 +123,9 @@ def queries(case: Case) -> list[Query]:
             hashes=hashes,
             patterns=patterns,
             forwarders=forwarders,
+            token_ids=token_ids(target.route, case.tokens),
+            from_hash=id_hash(author.lower()) if author else None,
+            day=case.envelope.received_at.date(),
         )
         for target in case.targets
     ]
@@ -128,9 +144,9 @@ def judge(case: Case, findings: Sequence[Finding], limits: Limits) -> Judgement:
         )
     for target, finding in zip(case.targets, findings, strict=True):
         tenant_id = target.route.tenant_id
-        answer = _gates(case, finding, limits)
-        if isinstance(answer, Admission):
-            deliveries.setdefault(tenant_id, []).append(_delivery(case, target, finding, answer, cited, limits))
+        answer = _gates(case, target, finding, cited, limits)
+        if isinstance(answer, _Admitted):
+            deliveries.setdefault(tenant_id, []).append(_delivery(case, target, answer, limits))
             continue
         refusal, detail = answer
         refusals.append(refusal)
@@ -142,7 +158,18 @@ def judge(case: Case, findings: Sequence[Finding], limits: Limits) -> Judgement:
     return Judgement(mails=mails, refusals=tuple(refusals))
 
 
-def _gates(case: Case, finding: Finding, limits: Limits) -> Admission | tuple[Refusal, str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Admitted:
+    """What passed all gates: who sent it, and which conversation it joins."""
+
+    admission: Admission
+    attachment: Attachment
+    flagged_as_spam: bool
+
+
+def _gates(
+    case: Case, target: Target, finding: Finding, cited: tuple[Citation, ...], limits: Limits
+) -> _Admitted | tuple[Refusal, str]:
     """The gates in the order of the design page: the first that refuses names the reason."""
     standing, envelope = finding.standing, case.envelope
     if standing is None:
@@ -152,7 +179,33 @@ def _gates(case: Case, finding: Finding, limits: Limits) -> Admission | tuple[Re
     if refusal is not None:
         return refusal, ""
     admission = admit(case.checked, envelope.client.ip, finding, standing)
-    return admission if admission.refusal is None else (admission.refusal, admission.trail["why"])
+    if admission.refusal is not None:
+        return admission.refusal, admission.trail["why"]
+    found = steps(target.route, case.tokens, cited, finding, secrets=limits.secrets, now=envelope.received_at)
+    attachment = attach(found, cited, admission.sender, strict=standing.strict_senders)
+    refusal = quota_gate(standing.quotas, len(envelope.raw), matched=attachment.reply_to is not None)
+    if refusal is not None:
+        return refusal, "the quota of the day is spent"
+    cold = attachment.reply_to is None
+    refusal = _spam_gate(case.spam) if cold else None
+    if refusal is not None:
+        return refusal, "taken for spam"
+    refusal = cold_gate(standing, attachment)
+    if refusal is not None:
+        return refusal, attachment.reason
+    flagged = cold and case.spam is not None and case.spam.action in _FLAGGED
+    return _Admitted(admission=admission, attachment=attachment, flagged_as_spam=flagged)
+
+
+_SPAM = {SpamAction.REFUSE: Reason.SPAM_REFUSED, SpamAction.DEFER: Reason.SPAM_DEFERRED}
+_FLAGGED = (SpamAction.FLAG, SpamAction.UNKNOWN)
+"""A filter that gave no verdict must not open the door: the mail is stored, and stands out."""
+
+
+def _spam_gate(verdict: SpamVerdict | None) -> Refusal | None:
+    """What the spam filter wants of a cold mail; what joins a conversation is not asked."""
+    reason = _SPAM.get(verdict.action) if verdict is not None else None
+    return None if reason is None else Refusal(reason=reason)
 
 
 def _mail(case: Case, tenant_id: UUID, deliveries: tuple[Delivery, ...], refused: tuple[Refused, ...]) -> Mail:
@@ -172,12 +225,9 @@ def _mail(case: Case, tenant_id: UUID, deliveries: tuple[Delivery, ...], refused
     )
 
 
-def _delivery(
-    case: Case, target: Target, finding: Finding, admission: Admission, cited: tuple[Citation, ...], limits: Limits
-) -> Delivery:
-    assert finding.standing is not None
-    route = target.route
-    attachment = attach(cited, finding.candidates, admission.sender, strict=finding.standing.strict_senders)
+def _delivery(case: Case, target: Target, admitted: _Admitted, limits: Limits) -> Delivery:
+    route, admission, attachment = target.route, admitted.admission, admitted.attachment
+    verdict = _verdict(case, attachment)
     keys = [raw_claim(route.mailbox_id, case.raw_sha256)]
     life = NO_ID_CLAIM_LIFE
     if case.message.rfc_message_id is not None:
@@ -193,14 +243,21 @@ def _delivery(
         envelope_to=target.recipients,
         role=delivery_role(target.recipients, case.message.to_addresses, case.message.cc_addresses),
         tag=route.tag,
-        verdict=_verdict(case, attachment),
+        verdict=verdict,
+        answered_status=status_of_answered(
+            verdict, case.message.report, attachment, vouched=_vouched_reporter(case, admission)
+        ),
         sender=admission.sender,
-        quarantined=admission.quarantined,
+        quarantined=admission.quarantined or admitted.flagged_as_spam,
         auth=_columns(admission),
         auth_report=admission.report,
         attachment=attachment,
-        decision=_trail(target, attachment.reason, attachment.trail, admission.trail),
+        decision=_trail(target, attachment, admission.trail) | _spam_trail(case.spam),
     )
+
+
+def _spam_trail(verdict: SpamVerdict | None) -> dict[str, Any]:
+    return {} if verdict is None else {"spam": verdict}
 
 
 def kind_of(case: Case) -> Kind:
@@ -225,6 +282,12 @@ def _classified(case: Case, *, answers: bool) -> Verdict:
     )
 
 
+def _vouched_reporter(case: Case, admission: Admission) -> bool:
+    """Whether it is known who reports: by DKIM, not by an address that a connection may happen to have."""
+    by_dkim = any(one.method == "dkim" for one in admission.report.dmarc.aligned)
+    return by_dkim or case.envelope.door is Door.SES
+
+
 def _columns(admission: Admission) -> AuthColumns:
     report = admission.report
     return AuthColumns(
@@ -236,16 +299,14 @@ def _columns(admission: Admission) -> AuthColumns:
     )
 
 
-def _trail(
-    target: Target, reason: str, looked_for: tuple[dict[str, str], ...], sender: dict[str, Any]
-) -> dict[str, Any]:
+def _trail(target: Target, attachment: Attachment, sender: dict[str, Any]) -> dict[str, Any]:
     """Why the mail is where it is, for the question that operators ask most."""
     route = target.route
     return {
-        "reason": reason,
+        "reason": attachment.reason,
         "route": {"kind": route.kind.value, "recipients": list(target.recipients), "tag": route.tag},
-        "looked_for": list(looked_for),
-        "sender": sender,
+        "looked_for": list(attachment.trail),
+        "sender": sender | {"expected": attachment.expected},
     }
 
 

@@ -29,10 +29,12 @@ from ingester.core.outcome import Outcome, Reason, Refusal
 from ingester.faults import Faults
 from ingester.judge import Case, Judgement, Limits, Target, Unrouted, judge, outcome, queries
 from ingester.settings import Settings
+from ingester.spam import SpamGate, SpamVerdict
 from ingester.store.db import Connection, Database, Trouble, Unavailable, classify, provoke_data_fault
 from ingester.store.dead import Caps
 from ingester.store.directory import Directory
-from ingester.store.messages import Written, find, write
+from ingester.store.finding import find
+from ingester.store.messages import Written, write
 from ingester.store.refusals import Refusals
 
 BESIDE_THE_LOOP = 64 << 10
@@ -70,6 +72,7 @@ class Pipeline:
         self,
         *,
         settings: Settings,
+        bounds: Bounds,
         database: Database,
         directory: Directory,
         refusals: Refusals,
@@ -77,6 +80,7 @@ class Pipeline:
         sources: Sources,
         threads: Executor,
         authenticator: Authenticator,
+        spam: SpamGate,
         watch: Callable[[Arrival], None] | None = None,
     ) -> None:
         self._watch = watch
@@ -87,21 +91,16 @@ class Pipeline:
         self._sources = sources
         self._threads = threads
         self._authenticator = authenticator
+        self._spam = spam
         store = settings.store
         self._commit_seconds = store.commit_seconds
         claim_life = timedelta(days=store.claim_days)
         caps = Caps(tenant=store.dead_letters_per_hour, prefix=store.dead_letters_per_prefix_hour)
         self._burial = Burial(database=database, caps=caps, claim_life=claim_life, new_id=sources.new_id)
-        self.limits = Limits(max_received=settings.mime.max_received, claim_life=claim_life)
-        mime = settings.mime
-        self._bounds = Bounds(
-            max_line_bytes=mime.max_line_bytes,
-            max_header_bytes=mime.max_header_bytes,
-            max_header_fields=mime.max_header_fields,
-            max_parts=mime.max_parts,
-            max_depth=mime.max_depth,
-            max_address_tokens=mime.max_address_tokens,
+        self.limits = Limits(
+            max_received=settings.mime.max_received, claim_life=claim_life, secrets=settings.token_secrets
         )
+        self._bounds = bounds
         self._batcher: Batcher[Case, Outcome] = Batcher(
             self._settle,
             weigh=lambda case: len(case.envelope.raw),
@@ -227,7 +226,10 @@ class Pipeline:
     ) -> Case:
         """Scan and authenticate: all that the bytes and DNS tell. Raises whatever the scan stumbles over."""
         raw_sha256, message = await self.scan(envelope.raw)
-        checked = await self._authenticator.check(envelope, authors=message.authors, from_fields=message.from_fields)
+        checked, spam = await asyncio.gather(
+            self._authenticator.check(envelope, authors=message.authors, from_fields=message.from_fields),
+            self._ask_for_spam(envelope, targets),
+        )
         return Case(
             envelope=envelope,
             message=message,
@@ -238,7 +240,21 @@ class Pipeline:
             unrouted=unrouted,
             deadline=deadline,
             checked=checked,
+            spam=spam,
             contact_ids={target.route.tenant_id: self._sources.new_id() for target in targets},
+        )
+
+    async def _ask_for_spam(self, envelope: Envelope, targets: Sequence[Target]) -> SpamVerdict | None:
+        """What the spam filter thinks, where one is set and the mail may be cold: a reply token is proof enough."""
+        if not self._spam.on or all(target.route.answers for target in targets):
+            return None
+        return await self._spam.judge(
+            envelope.raw,
+            ip=envelope.client.ip,
+            helo=envelope.client.helo or "",
+            mail_from=envelope.mail_from,
+            recipients=tuple(str(one.address) for one in envelope.recipients),
+            queue_id=str(envelope.arrival_id),
         )
 
     async def scan(self, raw: bytes) -> tuple[bytes, Message]:

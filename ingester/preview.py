@@ -7,7 +7,7 @@ from ingester.core.envelope import Envelope
 from ingester.judge import Case, Judgement, judge, queries
 from ingester.pipeline import Pipeline
 from ingester.store.db import Database
-from ingester.store.messages import find
+from ingester.store.finding import find
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,8 @@ from ingester.judge import Case, Judgement, judge, queries
 from ingester.pipeline import Pipeline
 from ingester.store.db import Database, Trouble, classify
 from ingester.store.dead import Buried, lock, release, revive, settle
-from ingester.store.messages import find, read_raw, write
+from ingester.store.finding import find
+from ingester.store.messages import read_raw, write
 
 
 class Ending(StrEnum):

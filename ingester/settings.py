@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -92,6 +93,18 @@ def _long(secret: SecretStr) -> SecretStr:
     if len(secret.get_secret_value()) < SECRET_CHARACTERS:
         raise ValueError(f"needs at least {SECRET_CHARACTERS} characters")
     return secret
+
+
+def _checkv2(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    plain = url.isascii() and url.isprintable() and " " not in url and "@" not in url
+    if url and not (usable and plain and url.endswith("/checkv2")):
+        raise ValueError("must be like http://127.0.0.1:11333/checkv2")
+    return url
 
 
 def _postgres(url: SecretStr) -> SecretStr:
@@ -185,6 +198,9 @@ class Http(_Group):
     """The HTTP door."""
 
     listen: Addresses = Field((), description="where HTTP listens")
+    max_connections: int = Field(1000, ge=1, description="connections of one worker")
+    idle_seconds: float = Field(60, gt=0, description="how long a client may be silent between two requests")
+    body_seconds: float = Field(30, gt=0, description="how long the body of a request may take")
 
 
 class Metrics(_Group):
@@ -201,7 +217,7 @@ class Dns(_Group):
     )
     try_seconds: float = Field(2, gt=0, le=30, description="how long one question to one name server may take")
     mail_queries: int = Field(75, ge=10, le=1000, description="questions for one mail, known answers included")
-    mail_seconds: float = Field(15, gt=0, le=60, description="how long one mail may wait for DNS in all")
+    mail_seconds: float = Field(15, gt=0, le=40, description="how long one mail may wait for DNS in all")
     in_flight: int = Field(50, ge=1, le=1000, description="questions on their way at the same time, per worker")
     cache_entries: int = Field(20_000, ge=0, le=1_000_000, description="answers kept while they hold, per worker")
 
@@ -222,6 +238,19 @@ class Auth(_Group):
     allow_zones: Zones = Field((), description="DNS allow lists that are asked and noted; they decide nothing")
     max_signatures: int = Field(5, ge=1, le=50, description="DKIM signatures of a mail that are judged")
     max_arc_sets: int = Field(10, ge=1, le=50, description="ARC sets of a mail that are judged; more are unknown")
+
+
+class Spam(_Group):
+    """The spam gate: an rspamd that is asked about mail from strangers."""
+
+    url: Annotated[str, AfterValidator(_checkv2)] = Field(
+        "", description="rspamd's `/checkv2`, which is asked about mail that belongs to no conversation; empty is off"
+    )
+    seconds: float = Field(10, gt=0, le=30, description="how long its answer may take; without one the mail is flagged")
+    max_bytes: int = Field(
+        10 * MIB, ge=1024, description="of a larger mail it sees so many bytes, and the worst that follows is a flag"
+    )
+    in_flight: int = Field(20, ge=1, le=1000, description="mails that it is asked about at the same time, per worker")
 
 
 class Mime(_Group):
@@ -312,6 +341,7 @@ class Settings(BaseSettings):
     metrics: Metrics = Metrics()
     dns: Dns = Dns()
     auth: Auth = Auth()
+    spam: Spam = Spam()
     mime: Mime = Mime()
     store: Store = Store()
     log: Log = Log()
@@ -334,12 +364,15 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def token_secrets(self) -> tuple[bytes, ...]:
+        """The secrets of reply tokens as keys: the first signs, all verify."""
+        return tuple(one.get_secret_value().encode() for one in self.reply_token_secrets)
+
+    @property
     def not_used_yet(self) -> tuple[str, ...]:
         """The names of settings that are set although nothing reads them yet."""
         given = {
             "INBOUND_TOKEN": self.inbound_token,
-            "REPLY_TOKEN_SECRETS": self.reply_token_secrets,
-            "HTTP__LISTEN": self.http.listen,
             "METRICS__LISTEN": self.metrics.listen,
         }
         return tuple(PREFIX + name for name, value in given.items() if value)

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from types import FrameType
 
 import structlog
@@ -41,15 +42,34 @@ def run(main: Callable[[], Coroutine[None, None, int]]) -> int:
         return runner.run(main())
 
 
-async def serve_one(settings: Settings, sockets: Sequence[socket.socket]) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sockets:
+    """Bound sockets, by door."""
+
+    smtp: Sequence[socket.socket]
+    http: Sequence[socket.socket]
+
+
+def bind_all(settings: Settings, *, reuse_port: bool) -> Sockets:
+    """Bind what the settings name. Raises OSError when an address cannot be had; then nothing stays bound."""
+    smtp = bind(settings.smtp.listen, reuse_port=reuse_port)
+    try:
+        return Sockets(smtp=smtp, http=bind(settings.http.listen, reuse_port=reuse_port))
+    except OSError:
+        for one in smtp:
+            one.close()
+        raise
+
+
+async def serve_one(settings: Settings, sockets: Sockets) -> int:
     """One worker: start, wait for SIGTERM or SIGINT, drain. Exit status 0."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     app = App(settings)
-    await app.start(sockets)
-    _log.info("serving", smtp=[address(listener) for listener in sockets], pid=os.getpid())
+    await app.start(sockets.smtp, sockets.http)
+    _log.info("serving", **_addresses(sockets), pid=os.getpid())
     await stop.wait()
     _log.info("draining", pid=os.getpid())
     await app.drain()
@@ -63,6 +83,12 @@ def address(listener: socket.socket) -> str:
     return f"[{host}]:{port}" if listener.family == socket.AF_INET6 else f"{host}:{port}"
 
 
+def _addresses(sockets: Sockets) -> dict[str, list[str]]:
+    """Where each door listens, for the log."""
+    doors = {"smtp": sockets.smtp, "http": sockets.http}
+    return {name: [address(one) for one in listeners] for name, listeners in doors.items() if listeners}
+
+
 class Supervisor:
     """Keeps `workers` processes alive until told to stop."""
 
@@ -73,12 +99,11 @@ class Supervisor:
 
     def run(self) -> int:
         """Fork the workers and wait for them. Returns 0 when all of them ended in order."""
-        reserved = bind(self._settings.smtp.listen, reuse_port=True)
-        listen = tuple(_listen(one) for one in reserved)
-        settings = self._settings.model_copy(update={"smtp": self._settings.smtp.model_copy(update={"listen": listen})})
+        reserved = bind_all(self._settings, reuse_port=True)
+        settings = _with_ports(self._settings, reserved)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        _log.info("supervising", workers=settings.workers, smtp=[address(one) for one in reserved])
+        _log.info("supervising", workers=settings.workers, **_addresses(reserved))
         failed = False
         while not self._stopping or self._workers:
             while not self._stopping and len(self._workers) < settings.workers:
@@ -111,7 +136,7 @@ class Supervisor:
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ours)
             _die_with(parent)
-            status = run(lambda: serve_one(settings, bind(settings.smtp.listen, reuse_port=True)))
+            status = run(lambda: serve_one(settings, bind_all(settings, reuse_port=True)))
         except Exception:  # noqa: BLE001  (the child must not unwind into the supervisor's code)
             _log.exception("worker failed")
         finally:
@@ -142,6 +167,13 @@ class Supervisor:
         for pid in list(self._workers):
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
+
+
+def _with_ports(settings: Settings, reserved: Sockets) -> Settings:
+    """The settings with the ports that the kernel chose, so that all workers bind the same."""
+    smtp = settings.smtp.model_copy(update={"listen": tuple(_listen(one) for one in reserved.smtp)})
+    http = settings.http.model_copy(update={"listen": tuple(_listen(one) for one in reserved.http)})
+    return settings.model_copy(update={"smtp": smtp, "http": http})
 
 
 def _listen(listener: socket.socket) -> Listen:

@@ -25,9 +25,9 @@ def swaks() -> list[str]:
         modules = subprocess.run(["perl", "-MNet::SSLeay", "-MIO::Socket::INET6", "-e1"], capture_output=True)
         if modules.returncode == 0:
             return ["swaks"]
-    root = _unpack(_SWAKS)
+    root = unpack(_SWAKS)
     libraries = [*root.glob("usr/share/perl5"), *root.glob("usr/lib/*/perl5/*")]
-    return ["env", f"PERL5LIB={_joined(libraries)}", "perl", str(root / "usr/bin/swaks")]
+    return ["env", f"PERL5LIB={joined(libraries)}", "perl", str(root / "usr/bin/swaks")]
 
 
 def smtp_source() -> list[str]:
@@ -35,16 +35,16 @@ def smtp_source() -> list[str]:
     for place in (shutil.which("smtp-source"), "/usr/sbin/smtp-source"):
         if place and Path(place).exists():
             return [place]
-    root = _unpack(("postfix",))
+    root = unpack(("postfix",))
     libraries = [root / "usr/lib/postfix", *root.glob("usr/lib/*-linux-gnu*"), *root.glob("lib/*-linux-gnu*")]
-    return ["env", f"LD_LIBRARY_PATH={_joined(libraries)}", str(root / "usr/sbin/smtp-source")]
+    return ["env", f"LD_LIBRARY_PATH={joined(libraries)}", str(root / "usr/sbin/smtp-source")]
 
 
-def _joined(paths: list[Path]) -> str:
+def joined(paths: list[Path]) -> str:
     return ":".join(str(path) for path in paths)
 
 
-def _unpack(packages: tuple[str, ...]) -> Path:
+def unpack(packages: tuple[str, ...]) -> Path:
     """Fetch packages and what they need and this machine lacks. Gives the directory that stands for `/`."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ingester-tests"
     root = base / packages[0]

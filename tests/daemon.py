@@ -194,7 +194,7 @@ def serving(
 def developing(directory: Path, *arguments: str, port: int | None = None) -> Iterator[Daemon]:
     """Start `ingester dev` in this directory; `raw` is what it prints."""
     port = port or free_port()
-    words = ["dev", "--dir", str(directory), "--smtp", f"127.0.0.1:{port}", *arguments]
+    words = ["dev", "--dir", str(directory), "--smtp", f"127.0.0.1:{port}", "--http", "127.0.0.1:0", *arguments]
     with _running(words, clean_environment(), port) as daemon:
         yield daemon
 

@@ -129,7 +129,7 @@ async def test_after_the_final_dot_one_read_and_one_write_per_tenant(app: App, t
     outcome = await app.pipeline.accept(replace(both, recipients=recipients))
     assert len(outcome.stored) == 3
     counted = [one.split()[1] for one in statements if one not in ("BEGIN;", "COMMIT;")]
-    assert len([one for one in statements if "store_mails" in one]) == 2, "one write per tenant"
+    assert len([one for one in statements if "store_batch" in one]) == 2, "one write per tenant"
     assert len(counted) == 3, statements
 
 

@@ -157,6 +157,16 @@ async def test_a_failed_sender_does_not_join_a_conversation(app: App, town: Town
     assert forged["thread_id"] != first["thread_id"] == joined["thread_id"]
 
 
+async def test_who_sends_an_id_first_does_not_have_all_that_cite_it(app: App, town: Town) -> None:
+    """A forged mail bears the id before the true one comes: those who cite it find the true one."""
+    forged = await only(town, await send(app, mail(Reply_To="eve@evil.test", Date="Mon, 2 Nov 2026 09:00:00 +0000")))
+    true = await only(town, await send(app, signed(mail(), "strict.test"), ip=GOOD_IP))
+    honest = signed(mail(name="honest", In_Reply_To="<first@strict.test>"), "strict.test")
+    answer = await only(town, await send(app, honest))
+    assert forged["dmarc"] == "fail"
+    assert answer["reply_to_email_id"] == true["id"] != forged["id"]
+
+
 async def test_strict_senders_ask_for_a_verified_one(app: App, town: Town) -> None:
     await set_mailbox(town, strict_senders=True)
     await send(app, signed(mail(), "strict.test"), ip=GOOD_IP)
@@ -276,6 +286,19 @@ async def test_an_upstreams_header_counts_only_from_its_own_network(app: App, to
     await trust(town, "authserv_id", "up.test", network="203.0.113.0/24")
     raw = f"Authentication-Results: up.test; {FORWARDED}\r\n".encode() + mail()
     assert (await only(town, await send(app, raw, ip=ip)))["dmarc"] == dmarc
+
+
+async def test_a_relay_of_our_own_can_be_a_trusted_upstream(app: App, town: Town) -> None:
+    """Its address is nobody's, so DMARC is unknown here: what it found itself is all there is to know."""
+    raw = f"Authentication-Results: up.test; {FORWARDED}\r\n".encode() + mail()
+    assert (await only(town, await send(app, raw, ip="127.0.0.1")))["dmarc"] == "unknown"
+    await trust(town, "authserv_id", "up.test", network="127.0.0.0/8")
+    raw = f"Authentication-Results: up.test; {FORWARDED}\r\n".encode() + mail(name="second")
+    assert (await only(town, await send(app, raw, ip="127.0.0.1")))["dmarc"] == "pass_via_forwarder"
+    await set_mailbox(town, accept_forwarded=False, auth_policy="enforce")
+    raw = f"Authentication-Results: up.test; {FORWARDED}\r\n".encode() + mail(name="third")
+    third = await only(town, await send(app, raw, ip="127.0.0.1"))
+    assert (third["dmarc"], third["quarantined"]) == ("unknown", True)
 
 
 # -- contacts, and second arrivals -----------------------------------------------------------------------------------

@@ -22,10 +22,18 @@ COMMANDS = {
     "route": ("ingester.cli.route", "Add, list and remove routes: exact, alias, catch_all."),
     "sender": ("ingester.cli.sender", "Allow and block senders, per tenant or mailbox."),
     "forwarder": ("ingester.cli.forwarder", "Trust forwarders: ARC sealers and upstreams."),
+    "key": ("ingester.cli.key", "Make, list and revoke API keys."),
+    "token": ("ingester.cli.token", "Mint reply tokens, and say what one is worth."),
+    "quota": ("ingester.cli.quota", "Set and list quotas of tenants and mailboxes."),
+    "outbound": ("ingester.cli.outbound", "Register messages that an application sends."),
     "send": ("ingester.cli.send", "Send a mail by SMTP and print the reply."),
     "show": ("ingester.cli.show", "Show a stored message: facts, decision, parts, receipts."),
     "raw": ("ingester.cli.raw", "Write the bytes of a stored message, or of one part of it."),
+    "thread": ("ingester.cli.thread", "Show a conversation: its messages and who takes part."),
+    "contact": ("ingester.cli.contact", "Show a contact: its last messages and conversations."),
+    "refusals": ("ingester.cli.refusals", "List refusals: why a mail was not taken."),
     "explain": ("ingester.cli.explain", "Judge a mail without storing it, and show why."),
+    "rematch": ("ingester.cli.rematch", "Judge stored unmatched mail again."),
     "dead": ("ingester.cli.dead", "List, show and redrive dead letters."),
 }
 """Name of a command (and of the function that is it) -> its module and its line in the help."""

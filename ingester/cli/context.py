@@ -4,13 +4,14 @@ Imports are inside the functions: the help of a command must not wait for pydant
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from uuid import UUID
 
     from rich.console import Console
@@ -19,15 +20,30 @@ if TYPE_CHECKING:
     from ingester.store.db import Connection
 
 Result = TypeVar("Result")
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 UNBOUNDED = 10_000
 """Columns of our tables: rows are never cut, so that an id can be copied; a terminal wraps what is too long for it."""
+MAX_CELL = 120
+"""Characters of a stranger's text in a cell of a table."""
 
 _UNSAFE = dict.fromkeys([*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\ufffd")
 _LINE_SAFE = {code: char for code, char in _UNSAFE.items() if code not in (9, 10)}
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 tenant_option = click.option("--tenant", metavar="SLUG", help="The tenant, by its slug.")
+
+
+def limit_option(default: int) -> Callable[[Command], Command]:
+    """How many rows are listed at most, the newest."""
+    return click.option(
+        "--limit",
+        type=click.IntRange(1, 1_000_000),
+        default=default,
+        show_default=True,
+        metavar="N",
+        help="The newest so many.",
+    )
 
 
 class Fail(click.ClickException):
@@ -52,6 +68,7 @@ def with_database(context: click.Context) -> "Settings":
     """The settings with the URL of the database in use: the one that is set, else the one that `ingester dev` runs."""
     from pydantic import SecretStr
 
+    from ingester.cli.secret import with_secret
     from ingester.store.embedded import LocalPostgresError, url_of
 
     settings = settings_of(context)
@@ -61,7 +78,7 @@ def with_database(context: click.Context) -> "Settings":
         url = url_of(settings.dev_dir)
     except LocalPostgresError as error:
         raise Fail(f"INGESTER_DATABASE_URL is not set. {error}") from error
-    return settings.model_copy(update={"database_url": SecretStr(url)})
+    return with_secret(settings.model_copy(update={"database_url": SecretStr(url)}))
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
@@ -138,6 +155,16 @@ def plain(text: str, *, lines: bool = False) -> str:
     return text.replace("\r\n", "\n").translate(_LINE_SAFE) if lines else text.translate(_UNSAFE)
 
 
+def short(text: str) -> str:
+    """The beginning of a stranger's text, for a table: one endless subject would push the ids out of sight."""
+    return text if len(text) <= MAX_CELL else f"{text[: MAX_CELL - 1]}\u2026"
+
+
+def utc(moment: "datetime | None") -> str | None:
+    """A time of the database for human eyes, to the second."""
+    return None if moment is None else f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
 def print_json(value: object) -> None:
     """Print a value as indented JSON."""
     import msgspec
@@ -150,6 +177,22 @@ def console() -> "Console":
     from rich.console import Console
 
     return Console(width=UNBOUNDED, highlight=False, markup=False, emoji=False)
+
+
+def print_heading(title: str) -> None:
+    """Print an empty line and the title of what follows."""
+    screen = console()
+    screen.print()
+    screen.print(plain(title), style="bold", soft_wrap=True)
+
+
+def print_facts(facts: Mapping[str, object]) -> None:
+    """Print names and values in two columns; what is None or empty is left out."""
+    told = {name: str(value) for name, value in facts.items() if value not in (None, "")}
+    width = max(map(len, told), default=0)
+    screen = console()
+    for name, value in told.items():
+        screen.print(f"{name:<{width}}  {plain(value)}", soft_wrap=True)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:

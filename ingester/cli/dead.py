@@ -8,14 +8,15 @@ import click
 
 from ingester.cli.context import (
     Fail,
-    console,
     json_option,
-    plain,
+    limit_option,
+    print_facts,
     print_json,
     print_table,
     query,
     run,
     tenant_option,
+    utc,
     with_database,
 )
 from ingester.cli.naming import tenant_named
@@ -48,7 +49,7 @@ def dead() -> None:
 @dead.command("list")
 @tenant_option
 @click.option("--state", type=click.Choice(["dead", "redriven", "discarded", "all"]), default="dead", show_default=True)
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, metavar="N")
+@limit_option(100)
 @json_option
 @click.pass_context
 def list_(context: click.Context, *, tenant: str | None, state: str, limit: int, as_json: bool) -> None:
@@ -113,11 +114,9 @@ def show(context: click.Context, *, letter_id: UUID, as_json: bool) -> None:
         "arrival": letter.envelope["arrival_id"],
         "size": f"{letter.size:,} bytes",
         "attempts": letter.attempts,
-        "created": f"{letter.created_at:%Y-%m-%d %H:%M:%S} UTC",
+        "created": utc(letter.created_at),
     }
-    screen = console()
-    for name, value in facts.items():
-        screen.print(f"{name:<10} {plain(str(value))}", soft_wrap=True)
+    print_facts(facts)
 
 
 async def _letter(connection: "Connection", letter_id: UUID) -> "Buried":

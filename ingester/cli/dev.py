@@ -4,8 +4,6 @@ import asyncio
 import os
 import signal
 import smtplib
-import socket
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,16 +15,19 @@ from rich.markup import escape
 
 from ingester.cli.context import Fail, settings_of
 from ingester.cli.samples import Sample, samples
+from ingester.cli.secret import with_secret
 from ingester.cli.serve import check_certificate, check_nameservers
 from ingester.settings import Listen, Settings
 
 if TYPE_CHECKING:
     from ingester.pipeline import Arrival
+    from ingester.supervisor import Sockets
 
 DOMAIN = "demo.test"
 TENANT = "demo"
 MAILBOXES = ("support", "sales")
 DOOR = Listen(host="127.0.0.1", port=2525)
+HTTP_DOOR = Listen(host="127.0.0.1", port=8025)
 
 _console = Console(highlight=False, soft_wrap=True)
 
@@ -34,28 +35,37 @@ _console = Console(highlight=False, soft_wrap=True)
 @click.command()
 @click.option("--samples", "send_samples", is_flag=True, help="Also send a dozen mails of different shapes.")
 @click.option("--smtp", metavar="HOST:PORT", help=f"Where SMTP listens (default {DOOR}, or INGESTER_SMTP__LISTEN).")
+@click.option(
+    "--http", metavar="HOST:PORT", help=f"Where HTTP listens (default {HTTP_DOOR}, or INGESTER_HTTP__LISTEN)."
+)
 @click.option("--dir", "directory", type=click.Path(path_type=Path), help="Where the database lives.")
 @click.option("--database-port", type=click.IntRange(1, 65535), help="The port of Postgres (default: a free one).")
 @click.pass_context
 def dev(
-    context: click.Context, *, send_samples: bool, smtp: str | None, directory: Path | None, database_port: int | None
+    context: click.Context,
+    *,
+    send_samples: bool,
+    smtp: str | None,
+    http: str | None,
+    directory: Path | None,
+    database_port: int | None,
 ) -> None:
-    """Start a local Postgres, a demo tenant and the SMTP door; print every mail that arrives.
+    """Start a local Postgres, a demo tenant and the doors for SMTP and HTTP; print every mail that arrives.
 
     With INGESTER_DATABASE_URL set, that database is used and no Postgres is started.
     """
     from ingester.store.embedded import LocalPostgres, LocalPostgresError
-    from ingester.supervisor import address, run
+    from ingester.supervisor import bind_all, run
     from ingester.telemetry import configure
-    from ingester.transport.listener import bind
 
-    settings = _development(settings_of(context, env="development", smtp__listen=smtp, dev_dir=directory))
+    given = settings_of(context, env="development", smtp__listen=smtp, http__listen=http, dev_dir=directory)
+    settings = _development(given)
     configure(settings)
     check_certificate(settings)
     check_nameservers(settings)
     postgres = None
     try:
-        sockets = bind(settings.smtp.listen, reuse_port=False)
+        sockets = bind_all(settings, reuse_port=False)
         url = settings.database_url.get_secret_value()
         if not url:
             _console.print("Starting Postgres ...", style="dim")
@@ -63,12 +73,11 @@ def dev(
             postgres = LocalPostgres(settings.dev_dir, port=port, say=lambda text: _console.print(text, style="dim"))
             url = postgres.start()
         settings = settings.model_copy(update={"database_url": SecretStr(url)})
-        doors = [address(one) for one in sockets]
-        context.exit(run(lambda: _dev(settings, sockets, doors, send_samples=send_samples)))
+        context.exit(run(lambda: _dev(with_secret(settings), sockets, send_samples=send_samples)))
     except LocalPostgresError as error:
         raise Fail(str(error)) from error
     except OSError as error:
-        raise Fail(f"Cannot listen: {error}. Choose another port with --smtp or INGESTER_SMTP__LISTEN.") from error
+        raise Fail(f"Cannot listen: {error}. Choose other ports with --smtp and --http.") from error
     finally:
         if postgres is not None:
             # A second Ctrl-C must not leave Postgres behind.
@@ -79,19 +88,22 @@ def dev(
 
 def _development(settings: Settings) -> Settings:
     """Development's own defaults, where the operator has said nothing."""
-    smtp, log, dns = settings.smtp, settings.log, settings.dns
+    smtp, http, log, dns = settings.smtp, settings.http, settings.log, settings.dns
     if "listen" not in smtp.model_fields_set:
         smtp = smtp.model_copy(update={"listen": (DOOR,)})
+    if "listen" not in http.model_fields_set:
+        http = http.model_copy(update={"listen": (HTTP_DOOR,)})
     if "level" not in log.model_fields_set:
         log = log.model_copy(update={"level": "warning"})  # the lines below say what info would
     if not dns.model_fields_set:
         # A laptop is often offline: its mails must not wait for a name server as those of a server do.
         dns = dns.model_copy(update={"try_seconds": 0.5, "mail_seconds": 3.0})
-    return settings.model_copy(update={"smtp": smtp, "log": log, "dns": dns})
+    return settings.model_copy(update={"smtp": smtp, "http": http, "log": log, "dns": dns})
 
 
-async def _dev(settings: Settings, sockets: Sequence[socket.socket], doors: list[str], *, send_samples: bool) -> int:
+async def _dev(settings: Settings, sockets: "Sockets", *, send_samples: bool) -> int:
     from ingester.app import App, apply_schema
+    from ingester.supervisor import address
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -100,9 +112,10 @@ async def _dev(settings: Settings, sockets: Sequence[socket.socket], doors: list
     await apply_schema(settings)
     await _seed(settings)
     app = App(settings, watch=_print)
-    await app.start(sockets)
-    _banner(settings, doors)
-    sender = asyncio.create_task(_send(doors[0])) if send_samples else None
+    await app.start(sockets.smtp, sockets.http)
+    smtp, http = ([address(one) for one in door] for door in (sockets.smtp, sockets.http))
+    _banner(settings, smtp, http)
+    sender = asyncio.create_task(_send(smtp[0])) if send_samples else None
     await stop.wait()
     _console.print("Stopping ...", style="dim")
     if sender is not None:
@@ -125,17 +138,18 @@ async def _seed(settings: Settings) -> None:
         await connection.close()
 
 
-def _banner(settings: Settings, doors: list[str]) -> None:
-    host, _, port = doors[0].rpartition(":")
+def _banner(settings: Settings, smtp: list[str], http: list[str]) -> None:
+    host, _, port = smtp[0].rpartition(":")
     dsn = settings.database_url.get_secret_value()
     addresses = ", ".join(f"{mailbox}@{DOMAIN}" for mailbox in MAILBOXES)
     _console.print(f"\n[bold]ingester[/bold] takes mail for [bold]{addresses}[/bold]")
-    _console.print(f"  SMTP      {escape(', '.join(doors))}")
+    _console.print(f"  SMTP      {escape(', '.join(smtp))}")
+    _console.print(f"  HTTP      {escape(', '.join(http))}")
     _console.print(f"  Postgres  {escape(dsn)}")
     _console.print("\nSend a mail:", style="dim")
     _console.print(
         f"  printf 'Subject: Hello\\n\\nIt works.\\n' | .venv/bin/ingester send - --to {MAILBOXES[0]}@{DOMAIN}"
-        + ("" if (host, port) == (DOOR.host, str(DOOR.port)) else f" --server {escape(doors[0])}")
+        + ("" if (host, port) == (DOOR.host, str(DOOR.port)) else f" --server {escape(smtp[0])}")
     )
     _console.print("Read the rows:", style="dim")
     _console.print('  psql "$(.venv/bin/ingester dsn)" -c "SELECT subject, reply_match_status FROM messages"')

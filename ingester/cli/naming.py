@@ -90,13 +90,13 @@ async def mailbox_named(connection: "Connection", address: Address, slug: str | 
     return found
 
 
-async def located(connection: "Connection", any_id: UUID) -> "Located":
+async def located(connection: "Connection", any_id: UUID, *, what: str = "message") -> "Located":
     """The one message, or the dead letter, that the id of a message, an arrival or a dead letter stands for."""
     from ingester.store.reading import locate
 
     found = await locate(connection, any_id)
     if not found:
-        raise Fail(f"No message has the id {any_id}")
+        raise Fail(f"No {what} has the id {any_id}")
     if len(found) > 1:
         raise Fail(f"The arrival {any_id} stands for {len(found)} rows, name one: {_ids(found)}")
     return found[0]

@@ -14,9 +14,8 @@ def serve(context: click.Context, *, do_migrate: bool) -> None:
 
     Migrations are checked and not run; the daemon starts while the database is away and answers 451 until it is back.
     """
-    from ingester.supervisor import Supervisor, run, serve_one
+    from ingester.supervisor import Supervisor, bind_all, run, serve_one
     from ingester.telemetry import configure
-    from ingester.transport.listener import bind
 
     settings = settings_of(context)
     configure(settings)
@@ -27,10 +26,10 @@ def serve(context: click.Context, *, do_migrate: bool) -> None:
         if settings.workers > 1:
             status = Supervisor(settings).run()
         else:
-            sockets = bind(settings.smtp.listen, reuse_port=False)
+            sockets = bind_all(settings, reuse_port=False)
             status = run(lambda: serve_one(settings, sockets))
     except OSError as error:
-        raise Fail(f"Cannot listen: {error}. Change INGESTER_SMTP__LISTEN or free the port.") from error
+        raise Fail(f"Cannot listen: {error}. Change INGESTER_SMTP__LISTEN or INGESTER_HTTP__LISTEN.") from error
     context.exit(status)
 
 
@@ -72,6 +71,8 @@ def _ready(settings: Settings, *, do_migrate: bool) -> None:
     log = structlog.get_logger(__name__)
     if not settings.database_url.get_secret_value():
         raise Fail("INGESTER_DATABASE_URL is not set: give the URL of a Postgres 15 to 18, or try `ingester dev`.")
+    if settings.env == "production" and not settings.reply_token_secrets:
+        raise Fail("INGESTER_REPLY_TOKEN_SECRETS is not set: production needs a secret of at least 32 characters.")
     for name in settings.not_used_yet:
         log.warning("setting not used yet", name=name)
     try:

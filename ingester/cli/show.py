@@ -1,13 +1,12 @@
 """`ingester show`: one stored message for human eyes."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import click
 
-from ingester.cli.context import Fail, console, json_option, plain, print_json, query
+from ingester.cli.context import Fail, console, json_option, plain, print_heading, print_json, query, utc
 from ingester.cli.details import detail_lines
 from ingester.cli.naming import located
 
@@ -76,25 +75,25 @@ async def _read(connection: "Connection", message_id: UUID) -> Shown:
 
 def _print(shown: Shown) -> None:
     screen = console()
-    _section(screen, plain(shown.message.subject) or "(no subject)")
+    print_heading(shown.message.subject or "(no subject)")
     screen.print(_facts(shown.message))
-    _section(screen, "Decision")
+    print_heading("Decision")
     for line in shown.decision:
         screen.print(plain(line), soft_wrap=True)
     _print_verdicts(screen, shown.receipts)
     if detail := detail_lines(shown.message.details):
-        _section(screen, "Details")
+        print_heading("Details")
         for line in detail:
             screen.print(plain(line), soft_wrap=True)
-    _section(screen, "Text")
+    print_heading("Text")
     screen.print(_excerpt(shown.message), soft_wrap=True)
-    _section(screen, "Parts")
+    print_heading("Parts")
     screen.print(_parts(shown.parts))
-    _section(screen, "Receipts")
+    print_heading("Receipts")
     screen.print(_receipts(shown.receipts))
     if shown.thread is not None:
         count = shown.thread.message_count
-        _section(screen, f"Thread {shown.thread.id}, {count} message{'' if count == 1 else 's'}")
+        print_heading(f"Thread {shown.thread.id}, {count} message{'' if count == 1 else 's'}")
         screen.print(_thread(shown.thread_messages, shown.message.id))
 
 
@@ -105,16 +104,11 @@ def _print_verdicts(screen: "Console", receipts: "list[StoredReceipt]") -> None:
     report = stored_report(receipts[0].auth_report) if receipts else None
     if report is None:
         return
-    _section(screen, "Who sent it")
+    print_heading("Who sent it")
     for title, lines in branches(report):
         screen.print(plain(title), soft_wrap=True)
         for line in lines:
             screen.print(f"  {plain(line)}", soft_wrap=True)
-
-
-def _section(screen: "Console", title: str) -> None:
-    screen.print()
-    screen.print(title, style="bold", soft_wrap=True)
 
 
 def _facts(message: "StoredMessage") -> "Table":
@@ -131,8 +125,8 @@ def _facts(message: "StoredMessage") -> "Table":
         "envelope from": f"<{message.envelope_from or ''}>",
         "message id": f"<{message.rfc_message_id}>",
         "in reply to": f"<{message.in_reply_to}>" if message.in_reply_to else None,
-        "sent": _time(message.sent_at),
-        "received": _time(message.received_at),
+        "sent": utc(message.sent_at),
+        "received": utc(message.received_at),
         "size": f"{message.size:,} bytes",
         "verdicts": f"spf {message.spf}, dkim {message.dkim}, dmarc {message.dmarc}, arc {message.arc}",
         "flags": ", ".join([*message.flags, *(["quarantined"] if message.quarantined else [])]),
@@ -165,7 +159,7 @@ def _receipts(receipts: "list[StoredReceipt]") -> "Table":
     for one in receipts:
         row = (f"<{one.envelope_from}>", ", ".join(one.envelope_to), one.client_ip, one.helo, one.tls, one.arrival_id)
         what = "duplicate" if one.duplicate else ("redriven" if one.dead_letter_id else "")
-        table.add_row(_time(one.received_at), one.door, *(_cell(value) for value in row), what)
+        table.add_row(utc(one.received_at), one.door, *(_cell(value) for value in row), what)
     return table
 
 
@@ -174,7 +168,7 @@ def _thread(lines: "list[ThreadLine]", here: UUID) -> "Table":
     for one in lines:
         mark = ">" if one.id == here else ""
         row = (one.from_address, one.subject, one.reply_match_status, one.id)
-        table.add_row(mark, _time(one.received_at), *(_cell(value) for value in row))
+        table.add_row(mark, utc(one.received_at), *(_cell(value) for value in row))
     return table
 
 
@@ -186,7 +180,3 @@ def _table(*columns: str) -> "Table":
 
 def _cell(value: object) -> str:
     return plain("-" if value in (None, "") else str(value))
-
-
-def _time(value: datetime | None) -> str:
-    return "" if value is None else f"{value:%Y-%m-%d %H:%M:%S} UTC"

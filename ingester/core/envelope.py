@@ -22,6 +22,7 @@ class Door(StrEnum):
 class RouteKind(StrEnum):
     """How a recipient address reaches a mailbox, in order of precedence."""
 
+    TOKEN = "token"  # noqa: S105
     EXACT = "exact"
     ALIAS = "alias"
     CATCH_ALL = "catch_all"
@@ -63,6 +64,8 @@ class Route:
     kind: RouteKind
     tag: str | None
     policy: str
+    answers: UUID | None = None
+    """The outbound message whose reply token the address is; it was verified. None for a token that is not true."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

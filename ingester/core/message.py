@@ -3,6 +3,7 @@
 `digest` never raises and is bounded; what was cut, guessed or broken is named in `flags`.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -21,7 +22,7 @@ from ingester.core.reply import reply_text
 from ingester.core.report import Report, find_report, returned_id
 from ingester.core.rows import PartRow, part_rows
 from ingester.core.sealed import seals
-from ingester.core.words import header_text, line_text
+from ingester.core.words import header_text, line_text, unfold
 
 MAX_SUBJECT = 4096
 MAX_HEADER_TO = 16_384
@@ -29,10 +30,12 @@ MAX_HEADER_TO = 16_384
 MAX_ADDRESSES = 1000
 """Addresses kept of one field."""
 _MAX_DATE = 200
+_MAX_TOKEN = 200
 _MAX_DATES = 10
 """Date fields that are tried, where a mail has more than the one that RFC 5322, 3.6 allows."""
 _REPORT_HEADER = 64 << 10
 _CUT_HEADER = {"header_limit", "header_fields_limit"}
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _SHOWN = frozenset(
     {"from", "sender", "reply-to", "to", "cc", "subject", "date", "message-id", "in-reply-to", "references"}
 )
@@ -62,6 +65,8 @@ class Message:
     in_reply_to: tuple[str, ...]
     reference_ids: tuple[str, ...]
     report_message_ids: tuple[str, ...]
+    reply_token: str | None
+    """What stands in X-OpenSend-Reply-Token; nothing is proven."""
     sent_at: datetime | None
     date_raw: str | None
     body_text: str
@@ -87,6 +92,7 @@ def digest(raw: bytes, bounds: Bounds) -> Message:
     body = read_body(raw, structure, flags)
     header = _Header(structure.header, _declared_charset(structure), flags, bounds.max_address_tokens)
     sender = header.addresses("from")
+    from_fields = _from_fields(structure.header, sender, cut="addresses_cut" in flags)
     first = next((one for one in sender if one.address), None)
     if len(structure.header.all("from")) > 1 or len(sender) > 1:
         flags.add("several_from")
@@ -105,7 +111,7 @@ def digest(raw: bytes, bounds: Bounds) -> Message:
         from_address=address,
         from_name=((first or sender[0]).name or None) if sender else None,
         authors=_only_addresses(sender),
-        from_fields=_from_fields(structure.header, sender),
+        from_fields=from_fields,
         to_addresses=_only_addresses(header.addresses("to")),
         cc_addresses=_only_addresses(header.addresses("cc")),
         reply_to_addresses=_only_addresses(header.addresses("reply-to")),
@@ -114,6 +120,7 @@ def digest(raw: bytes, bounds: Bounds) -> Message:
         in_reply_to=header.ids("in-reply-to"),
         reference_ids=header.ids("references"),
         report_message_ids=_report_ids(raw, structure, bounds, nature, body.text),
+        reply_token=header.text("x-opensend-reply-token", _MAX_TOKEN),
         sent_at=sent_at,
         date_raw=date_raw,
         body_text=body.text,
@@ -189,13 +196,20 @@ class _Header:
         return clean(found, self.flags) if found else None
 
 
-def _from_fields(header: HeaderBlock, sender: list[Mailbox]) -> int:
+def _from_fields(header: HeaderBlock, sender: list[Mailbox], *, cut: bool) -> int:
     """How many From fields there are, to be judged: one that cannot be read in whole counts twice.
 
-    A From that holds more than addresses is one that readers show differently, and so is a header beyond our bounds.
+    A From that holds more than one plain address is one that readers show differently, and so is one with control
+    characters, one of which not all was read (`cut`), and a header beyond our bounds.
     """
-    doubtful = bool(_CUT_HEADER & set(header.flags)) or any(one.address is None for one in sender)
-    return len(header.all("from")) + doubtful
+    fields = header.all("from")
+    doubtful = (
+        cut
+        or bool(_CUT_HEADER & set(header.flags))
+        or not all(one.is_plain for one in sender)
+        or any(_CONTROL.search(unfold(value)) for value in fields)
+    )
+    return len(fields) + doubtful
 
 
 def _only_html(structure: Scan, body: Body) -> bool:

@@ -3,7 +3,7 @@
 A Message-ID names a candidate, never an identity (law 5): whether the sender may attach is judged apart. Pure.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
@@ -36,18 +36,32 @@ class Citation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A stored message of the same tenant and mailbox that bears a cited id."""
+    """A stored message of the same tenant and mailbox that a mail names."""
 
     message_id: UUID
     thread_id: UUID
+    expected: bool = False
+    """Whether the sender takes part in that conversation, or was written to in it."""
+    ours: bool = False
+    """Whether the conversation holds a message that we sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One place in the mail that names a message, and what was found there."""
+
+    by: Method
+    names: str
+    candidate: Candidate | None
+    why_not: str | None = None
+    """Why nothing was found, where there is more to say: `token_invalid`, `cross_mailbox`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sender:
-    """What is known of who sent it. Until verdicts exist nobody is verified or expected and DMARC is unknown."""
+    """What is known of who sent it."""
 
     verified: bool = False
-    expected: bool = False
     dmarc: str = "unknown"
 
 
@@ -58,6 +72,8 @@ class Attachment:
     reply_to: UUID | None
     thread_id: UUID | None
     method: Method | None
+    expected: bool
+    ours: bool
     cites: tuple[Citation, ...]
     trail: tuple[dict[str, str], ...]
     reason: str
@@ -89,39 +105,65 @@ def citations(
     return tuple(Citation(rfc_id=rfc_id, hash=id_hash(rfc_id), method=method) for rfc_id, method in chosen)
 
 
-def may_attach(sender: Sender, *, strict: bool) -> bool:
-    """The attaching rule for everything but a recipient token (design page, chapter 4)."""
-    if sender.dmarc == "fail":
+def may_attach(step: Step, sender: Sender, *, strict: bool) -> bool:
+    """The attaching rule (design page, chapter 4): a recipient token always attaches, nothing else against DMARC."""
+    if step.by is Method.TOKEN_RECIPIENT:
+        return True
+    if sender.dmarc == "fail" or step.candidate is None:
         return False
-    return sender.verified or sender.expected or not strict
+    return sender.verified or step.candidate.expected or not strict
 
 
-def attach(cited: Sequence[Citation], found: Mapping[bytes, Candidate], sender: Sender, *, strict: bool) -> Attachment:
-    """Take the first candidate that exists, if the rule allows it; else say why not."""
-    allowed = may_attach(sender, strict=strict)
+def attach(steps: Sequence[Step], cited: Sequence[Citation], sender: Sender, *, strict: bool) -> Attachment:
+    """Take the first candidate that exists, if the rule allows it; else say why not.
+
+    `steps` are in the order of preference. `cited` may still attach a mail later, unless its sender is a forger.
+    """
     trail: list[dict[str, str]] = []
-    for citation in cited:
-        candidate = found.get(citation.hash)
-        step = {"by": citation.method.value, "id": citation.rfc_id}
+    for step in steps:
+        told = {"by": step.by.value, "id": step.names}
+        candidate = step.candidate
         if candidate is None:
-            trail.append(step | {"found": "nothing"})
+            trail.append(told | {"found": "nothing"} | ({"why": step.why_not} if step.why_not else {}))
             continue
-        trail.append(step | {"found": str(candidate.message_id), "taken": "yes" if allowed else "no"})
+        allowed = may_attach(step, sender, strict=strict)
+        trail.append(told | {"found": str(candidate.message_id), "taken": "yes" if allowed else "no"})
         if not allowed:
             return _unattached((), trail, "candidate_unverified")
         return Attachment(
             reply_to=candidate.message_id,
             thread_id=candidate.thread_id,
-            method=citation.method,
+            method=step.by,
+            expected=candidate.expected,
+            ours=candidate.ours,
             cites=tuple(cited),
             trail=tuple(trail),
             reason="attached",
         )
-    return _unattached(tuple(cited) if allowed else (), trail, "nothing_cited_is_here" if cited else "cites_nothing")
+    allowed = sender.dmarc != "fail" and (sender.verified or not strict)
+    return _unattached(tuple(cited) if allowed else (), trail, _why_nothing(steps))
+
+
+def _why_nothing(steps: Sequence[Step]) -> str:
+    """The most telling reason: what points elsewhere, then what is forged, then what is merely absent."""
+    reasons = {step.why_not for step in steps}
+    for reason in ("cross_mailbox", "token_invalid"):
+        if reason in reasons:
+            return reason
+    return "nothing_cited_is_here" if steps else "cites_nothing"
 
 
 def _unattached(cites: tuple[Citation, ...], trail: list[dict[str, str]], reason: str) -> Attachment:
-    return Attachment(reply_to=None, thread_id=None, method=None, cites=cites, trail=tuple(trail), reason=reason)
+    return Attachment(
+        reply_to=None,
+        thread_id=None,
+        method=None,
+        expected=False,
+        ours=False,
+        cites=cites,
+        trail=tuple(trail),
+        reason=reason,
+    )
 
 
 def raw_claim(mailbox_id: UUID, raw_sha256: bytes) -> bytes:

@@ -5,6 +5,7 @@ RCPT).
 """
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from ingester.core.envelope import Route, RouteKind
 from ingester.core.ids import SYSTEM_TENANT
 from ingester.core.outcome import Reason, Refusal
 from ingester.core.rules import Status, status_gate
+from ingester.core.token import Token, token_in_local_part, verify
 from ingester.store.db import Connection, Database, Trouble, Unavailable, classify
 
 CHANNEL = "ingester_directory"
@@ -40,20 +42,24 @@ _BARE_POSTMASTER = Route(
 """`postmaster` without a domain (RFC 5321, 4.5.1): the system tenant's mailbox, made by the first migration."""
 
 
-async def lookup(connection: Connection, address: Address, now: datetime) -> tuple[UUID, Route | Refusal]:
+async def lookup(
+    connection: Connection, address: Address, now: datetime, secrets: Sequence[bytes] = ()
+) -> tuple[UUID, Route | Refusal]:
     """Ask Postgres. The tenant beside the answer is whom a refusal belongs to.
 
-    Order: exact, alias, both for the whole local part before its base without the plus-tag; then the system mailbox for
-    postmaster and abuse; then catch_all.
+    Order: a reply token; exact, alias, both for the whole local part before its base without the plus-tag; then the
+    system mailbox for postmaster and abuse; then catch_all.
     """
     if not address.domain:
         return SYSTEM_TENANT, _BARE_POSTMASTER
+    token = token_in_local_part(address.local)
+    if token is not None:
+        return await _lookup_token(connection, address, token, now, secrets)
     base, tag = address.split_tag()
     row = await connection.fetchrow(
         """
         SELECT d.tenant_id, d.status = 'verified' AS verified, m.id AS mailbox_id, r.kind, r.local_part,
-               concat_ws(' ', m.auth_policy, CASE WHEN m.require_alignment THEN 'aligned' END,
-                         CASE WHEN NOT m.accept_forwarded THEN 'direct' END) AS policy,
+               mailbox_policy(m) AS policy,
                t.status = 'active' AS tenant_active, m.status = 'active' AS mailbox_active,
                CASE WHEN t.status = 'active' THEN m.status_since ELSE t.status_since END AS suspended_since
         FROM domains d
@@ -106,11 +112,67 @@ async def lookup(connection: Connection, address: Address, now: datetime) -> tup
     )
 
 
-class Directory:
-    """The cache in front of `lookup`, one per process."""
+async def _lookup_token(
+    connection: Connection, address: Address, token: Token, now: datetime, secrets: Sequence[bytes]
+) -> tuple[UUID, Route | Refusal]:
+    """Where a token-shaped recipient goes: to its outbound message's mailbox, else where the domain keeps false ones.
 
-    def __init__(self, database: Database) -> None:
+    Forged and foreign tokens cost the same as true ones: this one query and an HMAC a secret, found or not.
+    """
+    row = await connection.fetchrow(
+        """
+        SELECT d.tenant_id, t.slug, d.status = 'verified' AS verified, d.invalid_tokens = 'refuse' AS refuse,
+               t.status = 'active' AS tenant_active, t.status_since AS tenant_since,
+               m.id, m.status = 'active' AS active, m.status_since AS since, mailbox_policy(m) AS policy,
+               r.id AS reply_id, mailbox_policy(r) AS reply_policy
+        FROM domains d
+        JOIN tenants t ON t.id = d.tenant_id
+        LEFT JOIN messages o ON o.tenant_id = d.tenant_id AND o.id = $2 AND o.direction = 'outbound'
+                            AND o.reply_domain = d.name AND coalesce(o.token_expires_at > $3, true)
+        LEFT JOIN mailboxes m ON m.tenant_id = d.tenant_id AND m.id = o.mailbox_id
+        LEFT JOIN mailboxes r ON r.tenant_id = d.tenant_id AND r.domain = d.name AND r.system = 'reply'
+        WHERE d.name = $1
+        ORDER BY d.status = 'verified' DESC, d.created_at LIMIT 1
+        """,
+        address.domain,
+        token.id,
+        now,
+    )
+    signed = verify(token, secrets, tenant=row["slug"] if row else "", domain=address.domain)
+    if row is None:
+        return SYSTEM_TENANT, Refusal(reason=Reason.UNKNOWN_DOMAIN)
+    tenant_id: UUID = row["tenant_id"]
+    true = signed and row["id"] is not None
+    refusal = status_gate(
+        Status(
+            tenant_active=row["tenant_active"],
+            domain_verified=row["verified"],
+            mailbox_active=not true or row["active"],
+            suspended_since=row["since"] if row["tenant_active"] else row["tenant_since"],
+        ),
+        now,
+    )
+    if refusal is None and not true and (row["refuse"] or row["reply_id"] is None):
+        refusal = Refusal(reason=Reason.UNKNOWN_MAILBOX)
+    if refusal is not None:
+        return tenant_id, refusal
+    return tenant_id, Route(
+        tenant_id=tenant_id,
+        mailbox_id=row["id"] if true else row["reply_id"],
+        domain=address.domain,
+        kind=RouteKind.TOKEN,
+        tag=None,
+        policy=row["policy"] if true else row["reply_policy"],
+        answers=token.id if true else None,
+    )
+
+
+class Directory:
+    """The cache in front of `lookup`, one per process. `secrets` are those of the reply tokens."""
+
+    def __init__(self, database: Database, secrets: Sequence[bytes] = ()) -> None:
         self._database = database
+        self._secrets = secrets
         self._routes: dict[Address, Route] = {}
         self._asking: dict[Address, asyncio.Task[tuple[UUID, Route | Refusal]]] = {}
         self._abandoned: set[asyncio.Task[tuple[UUID, Route | Refusal]]] = set()
@@ -157,7 +219,9 @@ class Directory:
             tenant_id, answer = look.result()
         except Exception as error:
             raise Unavailable("directory") from error
-        if isinstance(answer, Route) and self._followed and generation == self._generation:
+        fresh = self._followed and generation == self._generation
+        # A token comes once, and expires: there is no use in keeping it.
+        if isinstance(answer, Route) and answer.kind is not RouteKind.TOKEN and fresh:
             if len(self._routes) >= CACHE_LIMIT:
                 self._routes.clear()
             self._routes[address] = answer
@@ -171,13 +235,13 @@ class Directory:
     async def _look(self, address: Address, now: datetime) -> tuple[UUID, Route | Refusal]:
         try:
             async with self._database.connection() as connection:
-                return await lookup(connection, address, now)
+                return await lookup(connection, address, now, self._secrets)
         except Exception as error:
             if classify(error) is not Trouble.TRANSIENT:
                 raise
         # A pooled connection may have died with the last server: the second try is on another one.
         async with self._database.connection() as connection:
-            return await lookup(connection, address, now)
+            return await lookup(connection, address, now, self._secrets)
 
     async def _follow(self) -> None:
         while True:

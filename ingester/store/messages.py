@@ -1,60 +1,23 @@
-"""Mails become rows: one read before the decision, one write per tenant in one transaction.
+"""Mails become rows: one write per tenant in one transaction.
 
-The write is the function `store_mails` of the migrations; here its argument is built. Writing the same mail twice is
+The write is the function `store_batch` of the migrations; here its argument is built. Writing the same mail twice is
 harmless: it finds its own claims.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 from uuid import UUID
-
-import asyncpg
 
 from ingester.core.envelope import Envelope
 from ingester.core.kind import Verdict
 from ingester.core.message import Message
 from ingester.core.outcome import Reason
-from ingester.core.resolve import Attachment, Candidate, Method, Sender, id_hash
+from ingester.core.resolve import Attachment, Method, Sender, id_hash
 from ingester.core.rows import PartRow
-from ingester.core.rules import Standing, Status
-from ingester.core.senders import Action, MatchedRule, SenderMode
 from ingester.store.db import Connection
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
-    """What one delivery must know before it is decided."""
-
-    tenant_id: UUID
-    mailbox_id: UUID
-    hashes: tuple[bytes, ...]
-    patterns: tuple[str, ...]
-    """What a sender rule may name of the From address."""
-    forwarders: tuple[str, ...]
-    """Who might vouch for the mail."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrustedForwarder:
-    """An entry of the registry, the tenant's own or everybody's."""
-
-    kind: str
-    name: str
-    networks: tuple[IPv4Network | IPv6Network, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """The answer: standing is None where the mailbox is gone, candidates by hash of their Message-ID."""
-
-    standing: Standing | None
-    candidates: dict[bytes, Candidate] = field(default_factory=dict)
-    rules: list[MatchedRule] = field(default_factory=list)
-    forwarders: list[TrustedForwarder] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +50,8 @@ class Delivery:
     auth: AuthColumns
     auth_report: Any
     attachment: Attachment
+    answered_status: str | None
+    """What the mail makes of the message that it answers: bounced, complained, or nothing."""
     decision: dict[str, Any]
 
 
@@ -129,101 +94,6 @@ class Written:
     matched: bool
 
 
-_FIND = """
-WITH q AS (SELECT * FROM unnest($1::integer[], $2::uuid[], $3::uuid[]) AS u(n, tenant_id, mailbox_id))
-SELECT q.n, 'standing' AS what, NULL::bytea AS hash, NULL::uuid AS id, NULL::uuid AS thread_id,
-       NULL::text AS kind, NULL::text AS name, false AS mailbox_only, NULL::cidr[] AS networks,
-       t.status = 'active' AS tenant_active, m.status = 'active' AS mailbox_active,
-       m.domain = '' OR EXISTS (SELECT FROM domains d WHERE d.tenant_id = q.tenant_id AND d.name = m.domain
-                                AND d.status = 'verified') AS domain_verified,
-       CASE WHEN t.status = 'active' THEN m.status_since ELSE t.status_since END AS suspended_since,
-       m.strict_senders, m.auth_policy, m.require_alignment, m.accept_forwarded,
-       CASE WHEN m.system IS NULL AND 'allowlist' IN (t.sender_mode, m.sender_mode) THEN 'allowlist' ELSE 'none' END
-           AS sender_mode
-FROM q
-JOIN mailboxes m ON m.tenant_id = q.tenant_id AND m.id = q.mailbox_id
-JOIN tenants t ON t.id = q.tenant_id
-UNION ALL
-SELECT q.n, 'candidate', c.hash, x.id, x.thread_id, NULL, NULL, false, NULL,
-       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-FROM unnest($4::integer[], $5::bytea[]) AS c(n, hash) JOIN q USING (n)
-CROSS JOIN LATERAL (
-    SELECT y.id, y.thread_id FROM messages y
-    WHERE y.tenant_id = q.tenant_id AND y.mailbox_id = q.mailbox_id AND y.rfc_id_hash = c.hash
-    ORDER BY y.direction = 'outbound' DESC, y.received_at, y.id LIMIT 1
-) x
-UNION ALL
-SELECT q.n, 'rule', NULL, NULL, NULL, x.action, c.pattern, x.mailbox_only, NULL,
-       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-FROM unnest($6::integer[], $7::text[]) AS c(n, pattern) JOIN q USING (n)
-CROSS JOIN LATERAL (
-    SELECT s.action, s.mailbox_id = q.mailbox_id AS mailbox_only FROM sender_rules s
-    WHERE s.tenant_id = q.tenant_id AND s.pattern = c.pattern
-      AND s.mailbox_id IN (q.mailbox_id, '00000000-0000-0000-0000-000000000000') OFFSET 0
-) x
-UNION ALL
-SELECT q.n, 'forwarder', NULL, NULL, NULL, x.kind, c.name, false, x.networks,
-       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-FROM unnest($8::integer[], $9::text[]) AS c(n, name) JOIN q USING (n)
-CROSS JOIN LATERAL (
-    SELECT f.kind, f.networks FROM forwarders f
-    WHERE f.tenant_id IN (q.tenant_id, '00000000-0000-0000-0000-000000000000') AND f.name = c.name OFFSET 0
-) x
-"""
-"""LATERAL with a limit or OFFSET 0 makes each branch a look-up by key, whatever the planner thinks of an array."""
-
-
-async def find(connection: Connection, queries: Sequence[Query]) -> list[Finding]:
-    """What many deliveries must know in one round trip, each within its tenant and mailbox."""
-    rows = await connection.fetch(
-        _FIND,
-        list(range(len(queries))),
-        [query.tenant_id for query in queries],
-        [query.mailbox_id for query in queries],
-        *_asked([query.hashes for query in queries]),
-        *_asked([query.patterns for query in queries]),
-        *_asked([query.forwarders for query in queries]),
-    )
-    findings = [Finding(standing=None) for _ in queries]
-    for row in rows:
-        finding = findings[row["n"]]
-        match row["what"]:
-            case "candidate":
-                finding.candidates[row["hash"]] = Candidate(message_id=row["id"], thread_id=row["thread_id"])
-            case "rule":
-                finding.rules.append(
-                    MatchedRule(action=Action(row["kind"]), pattern=row["name"], mailbox_only=row["mailbox_only"])
-                )
-            case "forwarder":
-                finding.forwarders.append(
-                    TrustedForwarder(kind=row["kind"], name=row["name"], networks=tuple(row["networks"]))
-                )
-            case _:
-                findings[row["n"]] = replace(finding, standing=_standing(row))
-    return findings
-
-
-def _asked(wanted: Sequence[Sequence[Any]]) -> tuple[list[int], list[Any]]:
-    """What is asked for, and the number of the delivery that asks."""
-    return [n for n, group in enumerate(wanted) for _ in group], [one for group in wanted for one in group]
-
-
-def _standing(row: asyncpg.Record) -> Standing:
-    return Standing(
-        status=Status(
-            tenant_active=row["tenant_active"],
-            domain_verified=row["domain_verified"],
-            mailbox_active=row["mailbox_active"],
-            suspended_since=row["suspended_since"],
-        ),
-        strict_senders=row["strict_senders"],
-        auth_policy=row["auth_policy"],
-        require_alignment=row["require_alignment"],
-        accept_forwarded=row["accept_forwarded"],
-        sender_mode=SenderMode(row["sender_mode"]),
-    )
-
-
 async def write(connection: Connection, tenant_id: UUID, mails: Sequence[Mail]) -> list[Written]:
     """Write mails of one tenant inside the caller's transaction. Mails without deliveries write their refusals only."""
     raws: list[bytes] = []
@@ -243,7 +113,7 @@ async def write(connection: Connection, tenant_id: UUID, mails: Sequence[Mail]) 
     rows = await connection.fetch(
         """
         SELECT mail, mailbox, message, duplicate, matched
-        FROM store_mails($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+        FROM store_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
         """,
         tenant_id,
         documents,
@@ -343,6 +213,7 @@ def _message(mail: Mail, message: Message) -> dict[str, Any]:
         "body_html": message.body_html,
         "reply_text": message.reply_text,
         "shown_hash": _hex(message.shown_hash),
+        "from_hash": _hex(id_hash(message.from_address.lower())) if message.from_address else None,
         "flags": sorted({*mail.envelope.flags, *message.flags}),
         "raw_id": mail.raw_id,
         "size": len(mail.envelope.raw),
@@ -368,8 +239,9 @@ def _delivery(delivery: Delivery, message: Message | None) -> dict[str, Any]:
             },
             "thread_id": attachment.thread_id,
             "delivery_role": delivery.role,
+            "adopts": delivery.sender.dmarc != "fail",
             "sender_verified": delivery.sender.verified,
-            "sender_expected": delivery.sender.expected,
+            "sender_expected": delivery.attachment.expected,
             "spf": delivery.auth.spf,
             "dkim": delivery.auth.dkim,
             "dmarc": delivery.auth.dmarc,
@@ -381,6 +253,7 @@ def _delivery(delivery: Delivery, message: Message | None) -> dict[str, Any]:
             "reply_to_email_id": attachment.reply_to,
             "cited_hashes": [_hex(citation.hash) for citation in attachment.cites],
             "cites": [{"hash": _hex(citation.hash), "method": citation.method} for citation in attachment.cites],
+            "answered_status": delivery.answered_status,
             "decision": delivery.decision,
         },
     }

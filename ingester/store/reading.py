@@ -182,13 +182,14 @@ async def message(connection: Connection, tenant_id: UUID, message_id: UUID) -> 
         tenant_id,
         message_id,
     )
-    return None if row is None else _message(row)
+    return None if row is None else StoredMessage(**with_mailbox(row))
 
 
-def _message(row: asyncpg.Record) -> StoredMessage:
+def with_mailbox(row: asyncpg.Record) -> dict[str, Any]:
+    """The values of a row, with `mailbox`, the address, in the place of `local_part` and `domain`."""
     values = dict(row)
     mailbox = Address(local=values.pop("local_part"), domain=values.pop("domain"))
-    return StoredMessage(mailbox=str(mailbox), **values)
+    return values | {"mailbox": str(mailbox)}
 
 
 async def parts(connection: Connection, tenant_id: UUID, message_id: UUID) -> list[StoredPart]:

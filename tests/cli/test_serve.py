@@ -14,6 +14,7 @@ from tests.daemon import ROOT, free_port, serving
 def serve(*arguments: str, **settings: str) -> tuple[int, str]:
     """Run it to its end; the exit status and stderr."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("INGESTER_")}
+    environment["INGESTER_REPLY_TOKEN_SECRETS"] = "of the tests and long enough to be taken for one"
     done = subprocess.run(
         [sys.executable, "-m", "ingester", "serve", *arguments],
         cwd=ROOT,
@@ -30,6 +31,12 @@ def test_without_a_database_url() -> None:
     status, words = serve()
     assert status == 1
     assert "INGESTER_DATABASE_URL is not set" in words
+
+
+def test_without_a_secret_for_reply_tokens(database_url: str) -> None:
+    status, words = serve(INGESTER_DATABASE_URL=database_url, INGESTER_REPLY_TOKEN_SECRETS="")
+    assert status == 1
+    assert "INGESTER_REPLY_TOKEN_SECRETS is not set" in words
 
 
 def test_with_faults_in_the_settings_all_are_told(database_url: str) -> None:

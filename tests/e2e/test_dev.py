@@ -50,6 +50,7 @@ def test_samples_kill_and_restart(directory: Path) -> None:
     expected = tuple(samples("demo.test", "x"))
     with developing(directory, "--samples") as daemon:
         begin = daemon.wait_text("Ctrl-C stops everything")
+        assert any(line.startswith("  HTTP      127.0.0.1:") for line in daemon.raw)
         daemon.wait_text(f"{len(expected)} samples sent", after=begin)
         lines = [line for line in daemon.raw[begin:] if line.endswith(" ms")]
         assert len(lines) == len(expected) >= 12

@@ -3,9 +3,9 @@
 import asyncpg
 import pytest
 
-REFERENCE_TABLES = {"tenants", "domains", "schema_migrations"}
+REFERENCE_TABLES = {"tenants", "domains", "api_keys", "schema_migrations"}
 MESSAGE_SCOPED = {"messages", "parts", "threads", "thread_ids", "receipts", "claims", "raws"}
-MESSAGE_SCOPED |= {"refusals", "dead_letters"}
+MESSAGE_SCOPED |= {"refusals", "dead_letters", "participants", "quota_usage"}
 
 # Names that others read (design page, The data contract).
 CONTRACT = {

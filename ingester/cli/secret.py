@@ -1,0 +1,28 @@
+"""The reply-token secret of a development directory: made once, so that tokens outlive a restart of `ingester dev`."""
+
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from ingester.settings import Settings
+
+FILE = "reply-token-secret"
+_MAKE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+
+
+def with_secret(settings: Settings) -> Settings:
+    """The settings with a secret: those that are set, else the one of the development directory."""
+    if settings.reply_token_secrets:
+        return settings
+    return settings.model_copy(update={"reply_token_secrets": (SecretStr(_secret_of(settings.dev_dir)),)})
+
+
+def _secret_of(directory: Path) -> str:
+    path = directory / FILE
+    directory.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError), os.fdopen(os.open(path, _MAKE, 0o600), "w") as file:
+        file.write(secrets.token_hex(32))
+    return path.read_text(encoding="ascii").strip()

@@ -1,0 +1,50 @@
+"""ingester rematch: the dry run prints the difference, --apply makes it."""
+
+import pytest
+
+from tests.cli.conftest import Cli
+
+SECRET = "a secret of the tests and long enough to sign"
+
+
+@pytest.fixture
+def town(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    monkeypatch.setenv("INGESTER_REPLY_TOKEN_SECRETS", SECRET)
+    cli.town()
+    return cli
+
+
+def reply(name: str, **fields: str) -> bytes:
+    head = "".join(f"{key.replace('_', '-')}: {value}\r\n" for key, value in fields.items())
+    return (
+        f"From: ada@customer.test\r\nSubject: {name}\r\nMessage-ID: <{name}@customer.test>\r\n{head}\r\nx\r\n".encode()
+    )
+
+
+def test_mail_that_came_while_the_secret_was_missing_is_matched_after_all(
+    town: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = town.json("outbound", "register", "support@acme.test", "--to", "ada@customer.test")
+    monkeypatch.setenv("INGESTER_REPLY_TOKEN_SECRETS", "another secret which signed nothing that is known")
+    lost = town.accept(reply("lost", X_OpenSend_Reply_Token=one["reply_token"])).stored[0].message_id
+    follower = town.accept(reply("follower", In_Reply_To="<lost@customer.test>")).stored[0].message_id
+    cold = town.accept(reply("cold")).stored[0].message_id
+    assert town.ok("rematch", "--since", "1d") == "Nothing would be matched now.\n"
+    monkeypatch.setenv("INGESTER_REPLY_TOKEN_SECRETS", SECRET)
+    (found,) = town.json("rematch", "--since", "1d")
+    assert (found["id"], found["was"], found["method"]) == (str(lost), "token_invalid", "token_header")
+    assert "Nothing was written" in town.ok("rematch", "--since", "1d", "--tenant", "acme")
+    assert town.json("show", lost)["message"]["reply_match_status"] == "unmatched"
+    (done,) = town.json("rematch", "--since", "1d", "--apply")
+    assert done["done"]
+    shown = town.json("show", lost)
+    assert shown["message"]["reply_to_email_id"] == one["message_id"]
+    assert shown["thread"]["id"] == one["thread_id"]
+    assert shown["thread"]["message_count"] == 3, "what hung on it came along"
+    assert town.json("show", follower)["message"]["thread_id"] == one["thread_id"]
+    assert town.json("show", cold)["message"]["reply_match_status"] == "unmatched"
+    assert town.ok("rematch", "--since", "1d") == "Nothing would be matched now.\n"
+
+
+def test_from_when_must_be_said(town: Cli) -> None:
+    assert "--since 7d" in town.fails("rematch")
