@@ -277,7 +277,9 @@ class Pipeline:
                 )
                 continue
             key = (answer.tenant_id, answer.mailbox_id)
-            routes.setdefault(key, (answer, []))[1].append(text)
+            route, texts = routes.get(key, (answer, []))
+            # Of several ways to one mailbox, a reply token says the most.
+            routes[key] = (answer if answer.answers and not route.answers else route, [*texts, text])
         targets = tuple(
             Target(
                 route=route,

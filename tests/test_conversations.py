@@ -332,6 +332,57 @@ async def test_nobody_squats_a_message_id(app: App, town: Town) -> None:
     assert foreign["reply_to_email_id"] != first.message_id
 
 
+async def test_a_token_beside_the_plain_address_still_proves_the_conversation(app: App, town: Town) -> None:
+    first = await (await office(app, town)).writes()
+    outcome = await send(app, mail("a"), "support@acme.test", first.reply_address)
+    message = await row(town, outcome)
+    assert len(outcome.stored) == 1
+    assert (message["reply_match_method"], message["reply_to_email_id"]) == ("token_recipient", first.message_id)
+
+
+async def test_our_id_cited_elsewhere_attaches_nothing(app: App, town: Town) -> None:
+    """Another mailbox and another tenant know nothing of it; a plain id says no more than that it is not here."""
+    first = await (await office(app, town)).writes(sent=Sent(rfc_message_id="order-1@acme.test"))
+    for where in ("sales@acme.test", "support@globex.test"):
+        message = await row(town, await send(app, mail("x", In_Reply_To="<order-1@acme.test>"), where))
+        assert (message["reply_match_status"], message["reason"]) == ("unmatched", "nothing_cited_is_here")
+        assert message["thread_id"] != first.thread_id
+
+
+async def test_five_recipients_of_two_tenants_cost_one_read_and_a_write_each(app: App, town: Town) -> None:
+    """With tokens, quotas, rules and participants on; counted on the wire's side of asyncpg."""
+    first = await (await office(app, town)).writes()
+    await town.fetch("UPDATE mailboxes SET quota_mails = 10, strict_senders = true WHERE system IS NULL")
+    await town.fetch("UPDATE tenants SET quota_bytes = 1000000 WHERE slug <> 'system'")
+    await send(app, mail("warm"), first.reply_address, "support@globex.test")
+    statements: list[str] = []
+    async with app.database.connection() as connection:
+        connection._con.add_query_logger(lambda record: statements.append(" ".join(record.query.split())))
+    to = ("support@acme.test", "sales@acme.test", first.reply_address, "support@globex.test", "abuse@globex.test")
+    addresses = [address for address in map(parse_path, to) if address is not None]
+    client = Client(ip="192.0.2.1", helo="client.test")
+    routed = [await app.pipeline.recipient(address, client) for address in addresses]
+    statements.clear()
+    outcome = await app.pipeline.accept(
+        Envelope(
+            door=Door.SMTP,
+            raw=mail("counted", In_Reply_To=first.headers["Message-ID"]),
+            mail_from="ada@customer.test",
+            recipients=tuple(
+                Recipient(address=address, route=route)  # type: ignore[arg-type]
+                for address, route in zip(addresses, routed, strict=True)
+            ),
+            client=client,
+            arrival_id=new_id(),
+            received_at=now(),
+        )
+    )
+    assert len(outcome.stored) == 4, "the token and the address of one mailbox are one delivery"
+    counted = [one for one in statements if one not in ("BEGIN;", "COMMIT;")]
+    assert len([one for one in counted if "store_batch" in one]) == 2
+    assert len(counted) == 3, counted
+
+
 # -- posture -----------------------------------------------------------------------------------------------------------
 
 

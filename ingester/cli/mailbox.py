@@ -47,6 +47,8 @@ def add(
     as_json: bool,
 ) -> None:
     """Add a mailbox and the exact route to it. Its domain says whose it is."""
+    if email_type == "marketing" and not unsubscribable:
+        raise click.UsageError("A marketing mailbox must be unsubscribable: add --unsubscribable.")
 
     async def work(connection: "Connection") -> "Mailbox":
         from ingester.store.mailboxes import NewMailbox, add_mailbox

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import click
 
-from ingester.cli.context import Fail, console, json_option, plain, print_heading, print_json, query, utc
+from ingester.cli.context import Fail, console, json_option, plain, print_heading, print_json, query, settings_of, utc
 from ingester.cli.details import detail_lines
 from ingester.cli.naming import located
 
@@ -31,6 +31,8 @@ class Shown:
     receipts: "list[StoredReceipt]"
     thread: "StoredThread | None"
     thread_messages: "list[ThreadLine]"
+    authentication_results: str | None
+    """Our own field (RFC 8601) for the first arrival; None where it was not judged."""
 
 
 @click.command()
@@ -42,14 +44,29 @@ def show(context: click.Context, *, message_id: UUID, as_json: bool) -> None:
 
     The arrival id that an SMTP reply gives ("stored as ...") will do, where it stands for one message.
     """
-    shown = query(context, lambda connection: _read(connection, message_id))
+    name = _authserv_id(context)
+    shown = query(context, lambda connection: _read(connection, message_id, name))
     if as_json:
         print_json(shown)
     else:
         _print(shown)
 
 
-async def _read(connection: "Connection", message_id: UUID) -> Shown:
+def _authserv_id(context: click.Context) -> str:
+    from ingester.app import rules
+
+    return rules(settings_of(context)).authserv_id
+
+
+def _field(receipts: "list[StoredReceipt]", authserv_id: str) -> str | None:
+    from ingester.auth.results import authentication_results
+    from ingester.cli.verdicts import stored_report
+
+    report = stored_report(receipts[0].auth_report) if receipts else None
+    return None if report is None else authentication_results(report, authserv_id)
+
+
+async def _read(connection: "Connection", message_id: UUID, authserv_id: str) -> Shown:
     from ingester.cli.words import trail
     from ingester.store import reading
 
@@ -60,13 +77,15 @@ async def _read(connection: "Connection", message_id: UUID) -> Shown:
         message = await reading.message(connection, one.tenant_id, one.message_id)
         if message is None:
             raise Fail(f"The message {one.message_id} is gone")
+        receipts = await reading.receipts(connection, one.tenant_id, message.id)
         return Shown(
             message=message,
             decision=trail(message),
             parts=await reading.parts(connection, one.tenant_id, message.id),
-            receipts=await reading.receipts(connection, one.tenant_id, message.id),
+            receipts=receipts,
             thread=await reading.thread(connection, one.tenant_id, message.thread_id),
             thread_messages=await reading.thread_lines(connection, one.tenant_id, message.thread_id, THREAD_LINES),
+            authentication_results=_field(receipts, authserv_id),
         )
 
 
@@ -80,7 +99,7 @@ def _print(shown: Shown) -> None:
     print_heading("Decision")
     for line in shown.decision:
         screen.print(plain(line), soft_wrap=True)
-    _print_verdicts(screen, shown.receipts)
+    _print_verdicts(screen, shown)
     if detail := detail_lines(shown.message.details):
         print_heading("Details")
         for line in detail:
@@ -97,18 +116,20 @@ def _print(shown: Shown) -> None:
         screen.print(_thread(shown.thread_messages, shown.message.id))
 
 
-def _print_verdicts(screen: "Console", receipts: "list[StoredReceipt]") -> None:
+def _print_verdicts(screen: "Console", shown: Shown) -> None:
     """Who sent it, by the first receipt: the others are in the JSON."""
     from ingester.cli.verdicts import branches, stored_report
 
-    report = stored_report(receipts[0].auth_report) if receipts else None
-    if report is None:
+    report = stored_report(shown.receipts[0].auth_report) if shown.receipts else None
+    if report is None or shown.authentication_results is None:
         return
     print_heading("Who sent it")
     for title, lines in branches(report):
         screen.print(plain(title), soft_wrap=True)
         for line in lines:
             screen.print(f"  {plain(line)}", soft_wrap=True)
+    for line in shown.authentication_results.splitlines():
+        screen.print(plain(line), style="dim", soft_wrap=True)
 
 
 def _facts(message: "StoredMessage") -> "Table":

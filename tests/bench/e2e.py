@@ -19,6 +19,7 @@ from tests.bench.measure import describe_machine, tree_cpu, watch_memory
 from tests.bench.report import FORMAT, Figures, Report, Run, Setting, median
 from tests.bench.sink import sink
 from tests.bench.subject import POSTGRES_OPTIONS, BenchError, Server, daemon, fresh_database, postgres, query
+from tests.nameserver import NameServer, in_thread
 
 MEMORY_FILESYSTEMS = ("tmpfs", "ramfs")
 CEILING_MARGIN = 3.0
@@ -70,6 +71,11 @@ def run(options: Options, console: Console) -> Report:
     )
 
 
+def _zone(corpus: Corpus) -> dict[str, list[dict[str, str]]]:
+    """The records of the senders, for a name server on the loopback."""
+    return {name: [{"TXT": text} for text in texts] for name, texts in corpus.zone.items()}
+
+
 def _plan(corpus: Corpus, options: Options, *, port: int, connections: int) -> Plan:
     return Plan(
         host="127.0.0.1",
@@ -92,7 +98,10 @@ def _measure(server: Server, corpus: Corpus, options: Options, connections: int,
     """One run: fresh database, fresh daemon, warm-up, load, then the loss count over all that was sent."""
     with tempfile.TemporaryDirectory() as scratch, fresh_database(server) as url:
         log = Path(scratch) / "daemon.log"
-        with daemon(url, workers=options.workers, log=log) as subject:
+        with (
+            in_thread(NameServer(zone=_zone(corpus))) as names,
+            daemon(url, workers=options.workers, log=log, nameserver=names.address) as subject,
+        ):
             plan = _plan(corpus, options, port=subject.port, connections=connections)
             warm = run_apart(_warm_up(plan, options)).answers if options.warm_up else ()
             with watch_memory(subject.pid) as memory:

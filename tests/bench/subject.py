@@ -129,7 +129,7 @@ def fresh_database(server: Server) -> Iterator[str]:
 
 
 @contextmanager
-def daemon(url: str, *, workers: int, log: Path) -> Iterator[Daemon]:
+def daemon(url: str, *, workers: int, log: Path, nameserver: tuple[str, int]) -> Iterator[Daemon]:
     """A serving daemon on a free port. Ends it by SIGTERM; raises BenchError when it does not end well."""
     port = _free_port()
     command = [sys.executable, "-m", "ingester", "serve"]
@@ -137,6 +137,7 @@ def daemon(url: str, *, workers: int, log: Path) -> Iterator[Daemon]:
         "INGESTER_SMTP__LISTEN": f"127.0.0.1:{port}",
         "INGESTER_SMTP__MAX_CONNECTIONS_PER_PREFIX": "1000",
         "INGESTER_WORKERS": str(workers),
+        "INGESTER_DNS__NAMESERVERS": "{}:{}".format(*nameserver),
     }
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -119,6 +119,10 @@ def test_a_mailbox_has_its_posture_and_its_exact_route(cli: Cli) -> None:
     ]
 
 
+def test_a_marketing_mailbox_must_be_unsubscribable(cli: Cli) -> None:
+    assert "--unsubscribable" in cli.usage("mailbox", "add", "news@acme.test", "--email-type", "marketing")
+
+
 def test_the_usual_mailbox_takes_cold_mail_and_only_watches(cli: Cli) -> None:
     cli.town()
     box = next(one for one in cli.json("mailbox", "list") if one["address"] == "sales@acme.test")

@@ -97,6 +97,7 @@ def test_a_stored_message_shows_the_judgement_of_its_arrival(town: Cli, monkeypa
     text = town.ok("show", message_id)
     assert "Who sent it" in text
     assert "spf of strict.test is aligned" in text
+    assert "Authentication-Results: mx.acme.test;" in text
 
 
 def test_the_trace_carries_our_verdicts_and_no_forged_ones(town: Cli) -> None:

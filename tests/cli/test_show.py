@@ -41,7 +41,9 @@ def town(cli: Cli) -> Cli:
 def test_show_has_all_there_is(town: Cli) -> None:
     outcome = town.accept(MIXED, "Support+Blue@acme.test")
     shown = town.json("show", outcome.stored[0].message_id)
-    assert set(shown) == {"message", "decision", "parts", "receipts", "thread", "thread_messages"}
+    assert set(shown) == {
+        "message", "decision", "parts", "receipts", "thread", "thread_messages", "authentication_results",
+    }  # fmt: skip
     message = shown["message"]
     wanted = {
         "tenant": "acme", "mailbox": "support@acme.test", "subject": "Gr\u00fc\u00dfe", "from_name": "Ada",
