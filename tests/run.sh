@@ -11,4 +11,4 @@ if [ "${1:-}" = --all ]; then
 fi
 cd "$ROOT"
 export HYPOTHESIS_STORAGE_DIRECTORY="$ENVIRONMENT/.hypothesis"
-exec "$ENVIRONMENT/bin/python" -m pytest -m "$tier" -o cache_dir="$ENVIRONMENT/.pytest_cache" "$@"
+exec "$ENVIRONMENT/bin/python" -m pytest -m "$tier" -n 2 --dist loadfile -o cache_dir="$ENVIRONMENT/.pytest_cache" "$@"

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
+import structlog
 from aiohttp import ClientSession, web
 from structlog.testing import capture_logs
 
@@ -32,6 +33,12 @@ MAIL = (
     b"Date: Mon, 20 Jul 2026 10:00:00 +0000\r\nMessage-ID: <1@customer.example>\r\n\r\n%s\r\n"
 )
 HAM = MAIL % (b"Hello", b"It works.")
+
+
+@pytest.fixture(autouse=True)
+def fresh_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A logger that no test before has bound to a configuration of its own."""
+    monkeypatch.setattr("ingester.spam._log", structlog.get_logger())
 
 
 @asynccontextmanager
