@@ -12,6 +12,7 @@ from uuid import UUID
 from ingester.admission import Admission, admit, forwarder_names
 from ingester.attaching import CitedToken, cited_tokens, steps, token_ids
 from ingester.auth.check import Checked
+from ingester.core.address import normalise
 from ingester.core.envelope import Door, Envelope, Route
 from ingester.core.kind import Kind, Verdict, classify
 from ingester.core.message import Message
@@ -124,7 +125,7 @@ def queries(case: Case) -> list[Query]:
             patterns=patterns,
             forwarders=forwarders,
             token_ids=token_ids(target.route, case.tokens),
-            from_hash=id_hash(author.lower()) if author else None,
+            from_hash=id_hash(normalise(author)) if author else None,
             day=case.envelope.received_at.date(),
         )
         for target in case.targets

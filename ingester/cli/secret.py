@@ -20,6 +20,11 @@ def with_secret(settings: Settings) -> Settings:
     return settings.model_copy(update={"reply_token_secrets": (SecretStr(_secret_of(settings.dev_dir)),)})
 
 
+def with_known_secret(settings: Settings) -> Settings:
+    """The same, but none is made: without `ingester dev` there is nothing that it could have signed."""
+    return with_secret(settings) if (settings.dev_dir / FILE).exists() else settings
+
+
 def _secret_of(directory: Path) -> str:
     path = directory / FILE
     directory.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ import click
 
 from ingester.cli.context import Fail, json_option, print_json, settings_of
 from ingester.cli.naming import domain_type
+from ingester.cli.secret import with_known_secret
 from ingester.core.token import mint, signing_secret, token_in_id
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def _verdict(number: int | None, count: int, scope: str) -> str:
 
 def _secrets(context: click.Context) -> "Sequence[bytes]":
     """The live secrets, at least one."""
-    secrets = settings_of(context).reply_token_secrets
+    secrets = with_known_secret(settings_of(context)).reply_token_secrets
     if not secrets:
         raise Fail("There is no secret to sign with: set INGESTER_REPLY_TOKEN_SECRETS, the first of the list mints")
     return [secret.get_secret_value().encode() for secret in secrets]

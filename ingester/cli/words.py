@@ -8,6 +8,9 @@ _REASONS = {
     "attached": "a message that it cites is in this mailbox",
     "cites_nothing": "it cites no message",
     "nothing_cited_is_here": "it cites messages, but none of them was in this mailbox",
+    "token_invalid": "its reply token is not true: forged, expired, or of another tenant or domain",
+    "cross_mailbox": "its reply token is true, but of another mailbox",
+    "registered": "it was registered as one of ours",
     "candidate_unverified": "a message that it cites is here, but who sent it was not verified or expected",
 }
 _METHODS = {
@@ -20,8 +23,24 @@ _METHODS = {
     "late_join": "the arrival of a message that it had cited before",
 }
 _TREATED = {"store": "stored", "quarantine": "flagged", "refuse": "refused", "defer": "deferred"}
-_PLACES = {"in_reply_to": "In-Reply-To", "references": "References", "report": "The report"}
-_KINDS = {"exact": "the exact route", "alias": "an alias", "catch_all": "the catch-all of the domain"}
+_PLACES = {
+    "in_reply_to": "In-Reply-To",
+    "references": "References",
+    "report": "The report",
+    "token_recipient": "The reply token in the recipient",
+    "token_header": "The reply token in the header",
+    "token_reference": "The reply token among the cited ids",
+}
+_WHY_NOT = {
+    "token_invalid": "it is forged, expired, or of another tenant or domain",
+    "cross_mailbox": "it is of another mailbox",
+}
+_KINDS = {
+    "token": "its reply token",
+    "exact": "the exact route",
+    "alias": "an alias",
+    "catch_all": "the catch-all of the domain",
+}
 
 
 def trail(message: StoredMessage) -> list[str]:
@@ -57,12 +76,17 @@ def _route(route: Any, mailbox: str) -> str:
 def _step(step: Any) -> str:
     if not isinstance(step, dict):
         return ""
-    where = _PLACES.get(str(step.get("by")), str(step.get("by")))
-    found = step.get("found")
+    by = str(step.get("by"))
+    where, found = _PLACES.get(by, by), step.get("found")
+    named = f"message {step.get('id')}" if by.startswith("token_") else f"<{step.get('id')}>"
+    if step.get("why"):
+        return f"{where} does not count: {_WHY_NOT.get(str(step['why']), step['why'])}."
     if found in (None, "nothing"):
-        return f"{where} names <{step.get('id')}>: not in this mailbox."
+        return f"{where} names {named}: not in this mailbox."
     taken = "taken" if step.get("taken") == "yes" else "not taken"
-    return f"{where} names <{step.get('id')}>: that is message {found}, {taken}."
+    if by.startswith("token_"):
+        return f"{where} names {named}, {taken}."
+    return f"{where} names {named}: that is message {found}, {taken}."
 
 
 def _sender(sender: Any) -> list[str]:

@@ -64,6 +64,12 @@ def parse_path(text: str) -> Address | None:
     return None if name is None else Address(local=local, domain=name)
 
 
+def normalise(text: str) -> str:
+    """The one spelling that a person's address is known by; what is none by our grammar stays, in lower case."""
+    address = parse_path(text)
+    return text.lower() if address is None else str(Address(local=address.key, domain=address.domain))
+
+
 def _split(text: str) -> tuple[str | None, str]:
     if not text.startswith('"'):
         local, at, domain = text.rpartition("@")

@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
+from ingester.core.address import normalise
 from ingester.core.envelope import Envelope
 from ingester.core.kind import Verdict
 from ingester.core.message import Message
@@ -168,11 +169,11 @@ def _mail(mail: Mail, raws: list[bytes]) -> dict[str, Any]:
 
 
 def _contact(mail: Mail) -> dict[str, Any] | None:
-    """Whom the From field names, by the address in lower case."""
+    """Whom the From field names, by the address in its one spelling."""
     message = mail.message
     if message is None or message.from_address is None:
         return None
-    address = message.from_address.lower()
+    address = normalise(message.from_address)
     return {"id": mail.contact_id, "address": address, "hash": _hex(id_hash(address)), "name": message.from_name}
 
 
@@ -213,7 +214,7 @@ def _message(mail: Mail, message: Message) -> dict[str, Any]:
         "body_html": message.body_html,
         "reply_text": message.reply_text,
         "shown_hash": _hex(message.shown_hash),
-        "from_hash": _hex(id_hash(message.from_address.lower())) if message.from_address else None,
+        "from_hash": _hex(id_hash(normalise(message.from_address))) if message.from_address else None,
         "flags": sorted({*mail.envelope.flags, *message.flags}),
         "raw_id": mail.raw_id,
         "size": len(mail.envelope.raw),

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import asyncpg
 
-from ingester.core.address import Address
+from ingester.core.address import Address, normalise
 from ingester.core.resolve import id_hash
 from ingester.core.token import Token, mint, parse_token, verify
 from ingester.store.db import Connection
@@ -81,7 +81,7 @@ class _Parent:
     id: UUID
     thread_id: UUID
     chain: tuple[str, ...]
-    """Message-IDs from the oldest ancestor down to itself, as the recipients know them."""
+    """Message-IDs from the oldest ancestor down to itself, as the recipients know them. A field may not hold all."""
 
 
 async def register(
@@ -252,13 +252,15 @@ async def _chain(connection: Connection, tenant_id: UUID, message_id: UUID) -> t
         MAX_ANCESTORS,
     )
     ids = [*(rows[0]["cited"] if rows else ()), *(row["rfc_id"] for row in rows)]
-    return tuple(dict.fromkeys(one for one in ids if one.isascii() and one.isprintable() and " " not in one))
+    # Of an id that stands twice the later place counts: the last one is the message itself, whatever strangers cited.
+    return tuple(reversed(dict.fromkeys(reversed(ids))))
 
 
 def _headers(rfc_id: str, token: Token, parent: _Parent | None, in_reply_to: str | None) -> dict[str, str]:
     """Fields for the mail. One that answers a message we do not hold cites that alone."""
     headers = {"Message-ID": f"<{rfc_id}>", TOKEN_HEADER: token.text}
-    chain = parent.chain if parent is not None else ((in_reply_to,) if in_reply_to else ())
+    known = parent.chain if parent is not None else ((in_reply_to,) if in_reply_to else ())
+    chain = tuple(one for one in known if one.isascii() and one.isprintable() and " " not in one)
     if chain:
         shown = chain if len(chain) <= MAX_REFERENCES else (chain[0], *chain[1 - MAX_REFERENCES :])
         headers["In-Reply-To"] = f"<{chain[-1]}>"
@@ -278,7 +280,7 @@ def _document(
     """The row's columns, in the shape that `store_message` takes. Ours needs no verdict: it is not from a stranger."""
     cited = parent.chain[-1] if parent is not None else new.in_reply_to
     hashes = [id_hash(cited).hex()] if cited else []
-    everybody = sorted({one.lower() for one in (*new.to, *new.cc, *new.bcc)})
+    everybody = sorted({normalise(one) for one in (*new.to, *new.cc, *new.bcc)})
     return {
         "direction": "outbound",
         "kind": "reply" if cited else "new",

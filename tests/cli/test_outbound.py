@@ -34,6 +34,19 @@ def test_a_reply_to_a_registered_message_joins_its_thread(town: Cli) -> None:
     assert SECRET not in town.ok("explain", direct)
 
 
+def test_a_token_that_is_not_true_is_told_in_words(town: Cli) -> None:
+    one = town.json("outbound", "register", "support@acme.test", "--to", "ada@customer.test")
+    other = town.json("outbound", "register", "sales@acme.test", "--to", "ada@customer.test")
+    head = b"From: ada@customer.test\r\nMessage-ID: <%d@customer.test>\r\nX-OpenSend-Reply-Token: %s\r\n\r\nx\r\n"
+    last = "b" if one["reply_token"][-2] == "a" else "a"
+    false = one["reply_token"][:-2] + last + one["reply_token"][-1]
+    forged = town.accept(head % (1, false.encode())).stored[0].message_id
+    elsewhere = town.accept(head % (2, other["reply_token"].encode())).stored[0].message_id
+    text = " ".join(town.json("show", forged)["decision"])
+    assert "does not count: it is forged, expired, or of another tenant or domain." in text
+    assert "Unmatched: its reply token is true, but of another mailbox." in town.json("show", elsewhere)["decision"]
+
+
 def test_registering_again_with_the_same_key_says_so(town: Cli) -> None:
     to = ("outbound", "register", "support@acme.test", "--to", "ada@customer.test", "--key", "k")
     first, again = town.ok(*to), town.ok(*to)

@@ -46,5 +46,25 @@ def test_mail_that_came_while_the_secret_was_missing_is_matched_after_all(
     assert town.ok("rematch", "--since", "1d") == "Nothing would be matched now.\n"
 
 
+def test_mail_to_a_token_that_was_not_true_yet_comes_home(town: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = town.json("outbound", "register", "support@acme.test", "--to", "ada@customer.test")
+    monkeypatch.setenv("INGESTER_REPLY_TOKEN_SECRETS", "another secret which signed nothing that is known")
+    lost = town.accept(reply("lost"), one["reply_address"]).stored[0].message_id
+    assert town.json("show", lost)["message"]["mailbox"] == "reply@acme.test"
+    monkeypatch.setenv("INGESTER_REPLY_TOKEN_SECRETS", SECRET)
+    forged = town.accept(reply("forged"), f"{'reply+osr_' + 'a' * 26 + '_' + 'a' * 26}@acme.test").stored[0].message_id
+    (done,) = town.json("rematch", "--since", "1d", "--apply")
+    assert (done["id"], done["method"], done["done"]) == (str(lost), "token_recipient", True)
+    shown = town.json("show", lost)
+    assert (shown["message"]["mailbox"], shown["thread"]["id"]) == ("support@acme.test", one["thread_id"])
+    assert shown["thread"]["message_count"] == 2
+    again = town.accept(reply("lost"), one["reply_address"])
+    assert again.stored[0].duplicate, "a retry finds it in its new place"
+    follower = town.accept(reply("follower", In_Reply_To="<lost@customer.test>")).stored[0].message_id
+    assert town.json("show", follower)["message"]["thread_id"] == one["thread_id"]
+    assert town.json("show", forged)["message"]["mailbox"] == "reply@acme.test"
+    assert town.ok("rematch", "--since", "1d") == "Nothing would be matched now.\n"
+
+
 def test_from_when_must_be_said(town: Cli) -> None:
     assert "--since 7d" in town.fails("rematch")

@@ -84,6 +84,49 @@ RETURNS TABLE (id uuid, thread_id uuid, failed boolean) LANGUAGE sql STABLE ROWS
     ORDER BY x.direction = 'outbound' DESC, x.failed, x.received_at, x.id
 $$;
 
+-- As before, but: threads that are named outright (a token's, that of a message of ours) are taken together with those of
+-- the ids. Taken after them they would be out of order: two batches with a token each for what the other cites wait for
+-- each other.
+CREATE OR REPLACE FUNCTION take_threads(p_tenant uuid, p_new uuid[], p_messages uuid[], p_mailboxes uuid[], p_hashes bytea[],
+                                        p_threads uuid[])
+RETURNS bytea[] LANGUAGE plpgsql AS $$
+DECLARE
+    v_fresh bytea[];
+BEGIN
+    PERFORM lock_threads(p_tenant, p_mailboxes, p_hashes, p_threads);
+    WITH mentioned AS (
+        SELECT w.mailbox_id, w.hash, (array_agg(w.thread_id ORDER BY w.n))[1] AS thread_id, count(*) AS times
+        FROM unnest(p_messages, p_mailboxes, p_hashes, p_threads) WITH ORDINALITY
+             AS w(message_id, mailbox_id, hash, thread_id, n)
+        WHERE w.message_id = ANY (p_new)
+        GROUP BY w.mailbox_id, w.hash
+    ), added AS (
+        INSERT INTO thread_ids (tenant_id, mailbox_id, id_hash, thread_id)
+        SELECT p_tenant, mailbox_id, hash, thread_id FROM mentioned ORDER BY mailbox_id, hash
+        ON CONFLICT DO NOTHING
+        RETURNING mailbox_id, id_hash
+    )
+    SELECT array_agg(uuid_send(a.mailbox_id) || a.id_hash) INTO v_fresh
+    FROM added a JOIN mentioned x ON x.mailbox_id = a.mailbox_id AND x.hash = a.id_hash
+    WHERE x.times = 1;
+    PERFORM lock_threads(p_tenant, p_mailboxes, p_hashes, p_threads);
+    RETURN coalesce(v_fresh, '{}');
+END $$;
+
+DROP FUNCTION lock_threads(uuid, uuid[], bytea[]);
+CREATE FUNCTION lock_threads(p_tenant uuid, p_mailboxes uuid[], p_hashes bytea[], p_threads uuid[])
+RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM threads h
+    WHERE h.tenant_id = p_tenant AND h.id IN (
+        SELECT t.thread_id
+        FROM unnest(p_mailboxes, p_hashes) AS u(mailbox_id, hash)
+        JOIN thread_ids t ON t.tenant_id = p_tenant AND t.mailbox_id = u.mailbox_id AND t.id_hash = u.hash
+        UNION
+        SELECT unnest(p_threads))
+    ORDER BY h.id FOR UPDATE;
+END $$;
+
 -- As before, but: an answered message may bear the id that its provider gave it, and a verified sender takes part.
 CREATE OR REPLACE FUNCTION store_message(p_tenant uuid, p_mailbox uuid, p_message uuid, p_thread uuid, p_doc jsonb, p_fresh bytea[])
 RETURNS boolean LANGUAGE plpgsql AS $$
@@ -159,19 +202,36 @@ BEGIN
     RETURN r.reply_to_email_id IS NOT NULL;
 END $$;
 
--- As before, but: ids of providers count, and who took part in a thread that moves goes with it.
+-- One thread becomes part of another: who took part goes with it, and what nobody has read stays unread.
+CREATE FUNCTION absorb_thread(p_tenant uuid, p_from uuid, p_into uuid)
+RETURNS void LANGUAGE sql AS $$
+    UPDATE threads h SET has_outbound = h.has_outbound OR f.has_outbound, is_read = h.is_read AND f.is_read
+    FROM threads f
+    WHERE h.tenant_id = p_tenant AND h.id = p_into AND f.tenant_id = p_tenant AND f.id = p_from;
+    INSERT INTO participants SELECT p_tenant, p_into, address_hash, address, role, contact_id, added_at
+    FROM participants WHERE tenant_id = p_tenant AND thread_id = p_from ON CONFLICT DO NOTHING;
+    DELETE FROM participants WHERE tenant_id = p_tenant AND thread_id = p_from;
+    DELETE FROM threads WHERE tenant_id = p_tenant AND id = p_from;
+$$;
+
+-- As before, but: ids of providers count, and what a thread that moves knows goes with it.
 CREATE OR REPLACE FUNCTION adopt_orphans(p_tenant uuid, p_mailbox uuid, p_from uuid, p_into uuid, p_parent uuid, p_hash bytea)
 RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     v_whole boolean;
     v_moved integer;
     v_last timestamptz;
+    v_ours boolean;
+    v_squatters uuid[];
 BEGIN
-    -- Where another message bears the same id, the oldest is the parent, and that is not this one.
-    PERFORM FROM bearers(p_tenant, p_mailbox, p_hash) o WHERE o.id <> p_parent AND NOT o.failed;
-    IF FOUND THEN
+    IF p_parent <> (SELECT o.id FROM bearers(p_tenant, p_mailbox, p_hash) o LIMIT 1) THEN
         RETURN;
     END IF;
+    -- Strangers who sent the id of a message of ours before it was known here have not been answered: ours was.
+    v_squatters := ARRAY(
+        SELECT s.id FROM messages o, bearers(p_tenant, p_mailbox, p_hash) b
+        JOIN messages s ON s.tenant_id = p_tenant AND s.id = b.id AND s.direction = 'inbound'
+        WHERE o.tenant_id = p_tenant AND o.id = p_parent AND o.direction = 'outbound');
     IF p_from <> p_into THEN
         -- What the thread's first message answers, and that one, up to a message which answers nothing we hold.
         WITH RECURSIVE up (id, parent, cited, depth) AS (
@@ -185,27 +245,27 @@ BEGIN
         )
         SELECT up.parent IS NULL AND p_hash = ANY (up.cited) INTO v_whole FROM up ORDER BY up.depth DESC LIMIT 1;
         IF v_whole THEN
-            UPDATE threads SET has_outbound = has_outbound OR f.also
-            FROM (SELECT has_outbound AS also FROM threads WHERE tenant_id = p_tenant AND id = p_from) f
-            WHERE tenant_id = p_tenant AND id = p_into;
-            INSERT INTO participants SELECT p_tenant, p_into, address_hash, address, role, contact_id, added_at
-            FROM participants WHERE tenant_id = p_tenant AND thread_id = p_from ON CONFLICT DO NOTHING;
-            DELETE FROM participants WHERE tenant_id = p_tenant AND thread_id = p_from;
-            DELETE FROM threads WHERE tenant_id = p_tenant AND id = p_from;
+            PERFORM absorb_thread(p_tenant, p_from, p_into);
         END IF;
         WITH moved AS (
             UPDATE messages SET thread_id = p_into
             WHERE tenant_id = p_tenant AND thread_id = p_from
-              AND (v_whole OR (reply_match_status = 'unmatched' AND p_hash = ANY (cited_hashes)))
-            RETURNING rfc_id_hash, received_at
+              AND (v_whole OR reply_to_email_id = ANY (v_squatters)
+                   OR (reply_match_status = 'unmatched' AND p_hash = ANY (cited_hashes)))
+            RETURNING rfc_id_hash, received_at, direction
         ), named AS (
             UPDATE thread_ids SET thread_id = p_into
             WHERE tenant_id = p_tenant AND mailbox_id = p_mailbox AND thread_id = p_from
               AND (v_whole OR id_hash = p_hash OR id_hash IN (SELECT rfc_id_hash FROM moved))
         )
-        SELECT count(*), max(received_at) INTO v_moved, v_last FROM moved;
-        UPDATE threads SET message_count = message_count + v_moved, last_message_at = greatest(last_message_at, v_last)
-        WHERE tenant_id = p_tenant AND id = p_into;
+        SELECT count(*), max(received_at), coalesce(bool_or(direction = 'outbound'), false)
+        INTO v_moved, v_last, v_ours FROM moved;
+        UPDATE threads h
+        SET message_count = h.message_count + v_moved, last_message_at = greatest(h.last_message_at, v_last),
+            has_outbound = h.has_outbound OR v_ours,
+            is_read = h.is_read AND (v_moved = 0 OR coalesce((
+                SELECT f.is_read FROM threads f WHERE f.tenant_id = p_tenant AND f.id = p_from), true))
+        WHERE h.tenant_id = p_tenant AND h.id = p_into;
         UPDATE threads SET message_count = message_count - v_moved WHERE tenant_id = p_tenant AND id = p_from;
     END IF;
     -- Those that answer an older message only because this one was missing answer this one from now on.
@@ -213,7 +273,7 @@ BEGIN
                           decision = m.decision || jsonb_build_object('late_join', p_parent)
     WHERE m.tenant_id = p_tenant AND m.mailbox_id = p_mailbox AND m.thread_id = p_into AND m.id <> p_parent
       AND m.direction = 'inbound' AND p_hash = ANY (m.cited_hashes)
-      AND (m.reply_match_method IS NULL
+      AND (m.reply_match_method IS NULL OR m.reply_to_email_id = ANY (v_squatters)
            OR (m.reply_match_method IN ('references', 'late_join')
                AND array_position(m.cited_hashes, p_hash) < (
                    SELECT array_position(m.cited_hashes, o.rfc_id_hash) FROM messages o
@@ -243,7 +303,10 @@ BEGIN
     FROM jsonb_to_recordset(p_doc->'to') AS t(id uuid, address text, hash bytea) ORDER BY t.hash
     ON CONFLICT DO NOTHING;
     PERFORM store_message(p_tenant, p_mailbox, p_message, p_thread, p_doc, v_fresh);
-    UPDATE threads h SET has_outbound = true, is_read = true
+    -- Who writes has read what is there; but not the answers that came before the message was registered.
+    UPDATE threads h SET has_outbound = true, is_read = NOT EXISTS (
+        SELECT FROM messages a
+        WHERE a.tenant_id = p_tenant AND a.thread_id = m.thread_id AND a.reply_to_email_id = p_message)
     FROM messages m
     WHERE m.tenant_id = p_tenant AND m.id = p_message AND h.tenant_id = p_tenant AND h.id = m.thread_id
     RETURNING h.id INTO v_thread;
@@ -271,7 +334,9 @@ BEGIN
     IF p_hash IS NOT NULL THEN
         PERFORM take_threads(p_tenant, ARRAY[p_message], ARRAY[p_message], ARRAY[v_mailbox], ARRAY[p_hash], ARRAY[v_thread]);
     END IF;
-    UPDATE messages SET status = 'sent', sent_at = coalesce(sent_at, p_at),
+    -- A bounce may be faster than the application: what it said stays.
+    UPDATE messages SET status = CASE WHEN status = 'registered' THEN 'sent' ELSE status END,
+                        sent_at = coalesce(sent_at, p_at),
                         provider_message_id = coalesce(p_provider_id, provider_message_id),
                         sent_message_id = coalesce(p_rfc_id, sent_message_id), sent_id_hash = coalesce(p_hash, sent_id_hash)
     WHERE tenant_id = p_tenant AND id = p_message
@@ -373,15 +438,53 @@ BEGIN
     UPDATE threads SET message_count = message_count + v_moved, last_message_at = greatest(last_message_at, v_last)
     WHERE tenant_id = p_tenant AND id = v_into;
     IF v_whole THEN
-        UPDATE threads SET has_outbound = has_outbound OR f.also
-        FROM (SELECT has_outbound AS also FROM threads WHERE tenant_id = p_tenant AND id = v_from) f
-        WHERE tenant_id = p_tenant AND id = v_into;
-        INSERT INTO participants SELECT p_tenant, v_into, address_hash, address, role, contact_id, added_at
-        FROM participants WHERE tenant_id = p_tenant AND thread_id = v_from ON CONFLICT DO NOTHING;
-        DELETE FROM participants WHERE tenant_id = p_tenant AND thread_id = v_from;
-        DELETE FROM threads WHERE tenant_id = p_tenant AND id = v_from;
+        PERFORM absorb_thread(p_tenant, v_from, v_into);
     ELSE
+        UPDATE threads h SET is_read = h.is_read AND f.is_read FROM threads f
+        WHERE h.tenant_id = p_tenant AND h.id = v_into AND f.tenant_id = p_tenant AND f.id = v_from;
         UPDATE threads SET message_count = message_count - v_moved WHERE tenant_id = p_tenant AND id = v_from;
     END IF;
+    RETURN true;
+END $$;
+
+-- Bring home a message that lies where false tokens are kept: its token is true after all. It moves alone, into the
+-- mailbox and the thread of the message that it answers. False when somebody was faster, or one of the two is gone.
+CREATE FUNCTION rehome_message(p_tenant uuid, p_message uuid, p_parent uuid, p_claims bytea[], p_until timestamptz)
+RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    r messages;
+    o messages;
+    v_left integer;
+BEGIN
+    -- In the order of all writers: claims, then threads by id. A retry of the same mail must find it in its new place.
+    INSERT INTO claims (tenant_id, key, message_id, created_at, expires_at)
+    SELECT p_tenant, k.key, p_message, now(), p_until FROM unnest(p_claims) AS k(key) ORDER BY k.key ON CONFLICT DO NOTHING;
+    PERFORM FROM threads h
+    WHERE h.tenant_id = p_tenant AND h.id IN (
+        SELECT m.thread_id FROM messages m WHERE m.tenant_id = p_tenant AND m.id IN (p_message, p_parent))
+    ORDER BY h.id FOR UPDATE;
+    SELECT m.* INTO r FROM messages m
+    JOIN mailboxes b ON b.tenant_id = p_tenant AND b.id = m.mailbox_id AND b.system = 'reply'
+    WHERE m.tenant_id = p_tenant AND m.id = p_message AND m.reply_match_status = 'unmatched';
+    SELECT m.* INTO o FROM messages m WHERE m.tenant_id = p_tenant AND m.id = p_parent AND m.direction = 'outbound';
+    IF r.id IS NULL OR o.id IS NULL THEN
+        RETURN false;
+    END IF;
+    UPDATE messages SET mailbox_id = o.mailbox_id, thread_id = o.thread_id, reply_match_status = 'matched',
+                        reply_match_method = 'token_recipient', reply_to_email_id = p_parent,
+                        decision = decision || jsonb_build_object('rematch', p_parent)
+    WHERE tenant_id = p_tenant AND id = p_message;
+    UPDATE threads SET message_count = message_count - 1 WHERE tenant_id = p_tenant AND id = r.thread_id
+    RETURNING message_count INTO v_left;
+    IF v_left = 0 THEN
+        DELETE FROM participants WHERE tenant_id = p_tenant AND thread_id = r.thread_id;
+        DELETE FROM thread_ids WHERE tenant_id = p_tenant AND mailbox_id = r.mailbox_id AND thread_id = r.thread_id;
+        DELETE FROM threads WHERE tenant_id = p_tenant AND id = r.thread_id;
+    END IF;
+    INSERT INTO thread_ids (tenant_id, mailbox_id, id_hash, thread_id)
+    VALUES (p_tenant, o.mailbox_id, r.rfc_id_hash, o.thread_id) ON CONFLICT DO NOTHING;
+    UPDATE threads SET message_count = message_count + 1, is_read = false,
+                       last_message_at = greatest(last_message_at, r.received_at)
+    WHERE tenant_id = p_tenant AND id = o.thread_id;
     RETURN true;
 END $$;
