@@ -44,6 +44,10 @@ def outbound() -> None:
 @click.option("--thread", "thread_id", type=click.UUID, metavar="ID", help="The conversation that it belongs to.")
 @click.option("--in-reply-to", type=_bare, metavar="MESSAGE-ID", help="The message that it answers.")
 @click.option("--key", "idempotency_key", metavar="TEXT", help="The same key gives the same answer, however often.")
+@click.option("--sent-id", type=click.UUID, metavar="ID", help="Sent already by another system: its id there.")
+@click.option("--sent-message-id", type=_bare, metavar="MESSAGE-ID", help="Sent already: the Message-ID it has.")
+@click.option("--sent-token", metavar="TOKEN", help="Sent already: the reply token it carries.")
+@click.option("--sent-provider-id", metavar="TEXT", help="Sent already: what the provider calls it.")
 @click.option("--expires-in", type=click.IntRange(1), metavar="DAYS", help="How long its reply token is to count.")
 @tenant_option
 @json_option
@@ -59,12 +63,17 @@ def register(
     thread_id: UUID | None,
     in_reply_to: str | None,
     idempotency_key: str | None,
+    sent_id: UUID | None,
+    sent_message_id: str | None,
+    sent_token: str | None,
+    sent_provider_id: str | None,
     expires_in: int | None,
     tenant: str | None,
     as_json: bool,
 ) -> None:
     """Register a message that MAILBOX is about to send, and print the headers and addresses to send it with."""
     settings = with_database(context)
+    before = (sent_id, sent_message_id, sent_token, sent_provider_id)
 
     async def work(connection: "Connection") -> "Registered":
         from ingester.app import now
@@ -83,6 +92,14 @@ def register(
             in_reply_to=in_reply_to,
             idempotency_key=idempotency_key,
             expires_at=None if expires_in is None else now() + timedelta(days=expires_in),
+            sent=None
+            if not any(before)
+            else store.Sent(
+                id=sent_id,
+                rfc_message_id=sent_message_id,
+                token=sent_token,
+                provider_message_id=sent_provider_id,
+            ),
         )
         try:
             return await store.register(connection, new, secrets=settings.token_secrets, new_id=new_id, now=now())

@@ -1,5 +1,6 @@
 """ingester outbound: a registration on the screen, the reply to it in the thread."""
 
+from hmac import digest
 from uuid import UUID
 
 import pytest
@@ -61,6 +62,20 @@ def test_what_a_provider_made_of_it_is_noted(town: Cli) -> None:
     message_id = town.accept(reply("p1@mail.test")).stored[0].message_id
     assert town.json("show", message_id)["message"]["reply_to_email_id"] == one["message_id"]
     assert "is no outbound message" in town.fails("outbound", "sent", message_id)
+
+
+def test_a_mail_that_another_system_sent_keeps_its_ids(town: Cli) -> None:
+    """The form that OpenSend deployments have sent out: replies to it verify, and find the imported message."""
+    message_id, slug = "11111111-2222-4333-8444-555555555555", "acme"
+    sig = digest(SECRET.encode(), f"{slug}:{message_id}:acme.test".encode(), "sha256").hex()[:24]
+    token = f"osr_{message_id.replace('-', '')}_{sig}"
+    sent = ("--sent-id", message_id, "--sent-message-id", "<old@elsewhere.test>", "--sent-token", token)
+    one = town.json("outbound", "register", "support@acme.test", "--to", "ada@customer.test", *sent)
+    assert (one["message_id"], one["rfc_message_id"], one["reply_token"]) == (message_id, "old@elsewhere.test", token)
+    by_token = town.accept(reply("x@y"), f"reply+{token}@acme.test").stored[0].message_id
+    by_id = town.accept(reply("old@elsewhere.test", "b")).stored[0].message_id
+    for found in (by_token, by_id):
+        assert town.json("show", found)["message"]["reply_to_email_id"] == message_id
 
 
 def test_registering_fails_with_a_sentence(town: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
