@@ -73,8 +73,8 @@ CREATE TABLE api_keys (
 -- The messages that bear a Message-ID, as we made it or as a provider sent it: ours first, those whose sender failed
 -- DMARC last (else whoever sends an id first has all that cite it), and then the oldest.
 CREATE FUNCTION bearers(p_tenant uuid, p_mailbox uuid, p_hash bytea)
-RETURNS TABLE (id uuid, thread_id uuid, failed boolean) LANGUAGE sql STABLE ROWS 1 AS $$
-    SELECT x.id, x.thread_id, x.failed FROM (
+RETURNS TABLE (id uuid, thread_id uuid, failed boolean, ours boolean) LANGUAGE sql STABLE ROWS 1 AS $$
+    SELECT x.id, x.thread_id, x.failed, x.direction = 'outbound' FROM (
         SELECT y.id, y.thread_id, y.direction, y.received_at, y.dmarc = 'fail' AS failed FROM messages y
         WHERE y.tenant_id = p_tenant AND y.mailbox_id = p_mailbox AND y.rfc_id_hash = p_hash
         UNION
@@ -116,15 +116,17 @@ END $$;
 DROP FUNCTION lock_threads(uuid, uuid[], bytea[]);
 CREATE FUNCTION lock_threads(p_tenant uuid, p_mailboxes uuid[], p_hashes bytea[], p_threads uuid[])
 RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM FROM threads h
-    WHERE h.tenant_id = p_tenant AND h.id IN (
-        SELECT t.thread_id
+DECLARE
+    -- One look-up by key for each, and an array: plans from when the tables were empty would go through all ids and all
+    -- threads of the tenant.
+    v_ids uuid[] := p_threads || ARRAY(
+        SELECT k.thread_id
         FROM unnest(p_mailboxes, p_hashes) AS u(mailbox_id, hash)
-        JOIN thread_ids t ON t.tenant_id = p_tenant AND t.mailbox_id = u.mailbox_id AND t.id_hash = u.hash
-        UNION
-        SELECT unnest(p_threads))
-    ORDER BY h.id FOR UPDATE;
+        CROSS JOIN LATERAL (
+            SELECT t.thread_id FROM thread_ids t
+            WHERE t.tenant_id = p_tenant AND t.mailbox_id = u.mailbox_id AND t.id_hash = u.hash LIMIT 1) k);
+BEGIN
+    PERFORM FROM threads h WHERE h.tenant_id = p_tenant AND h.id = ANY (v_ids) ORDER BY h.id FOR UPDATE;
 END $$;
 
 -- As before, but: an answered message may bear the id that its provider gave it, and a verified sender takes part.
@@ -222,16 +224,18 @@ DECLARE
     v_moved integer;
     v_last timestamptz;
     v_ours boolean;
-    v_squatters uuid[];
+    v_bearer uuid;
+    v_sent_by_us boolean;
+    v_squatters uuid[] := '{}';
 BEGIN
-    IF p_parent <> (SELECT o.id FROM bearers(p_tenant, p_mailbox, p_hash) o LIMIT 1) THEN
+    SELECT o.id, o.ours INTO v_bearer, v_sent_by_us FROM bearers(p_tenant, p_mailbox, p_hash) o LIMIT 1;
+    IF v_bearer <> p_parent THEN
         RETURN;
     END IF;
     -- Strangers who sent the id of a message of ours before it was known here have not been answered: ours was.
-    v_squatters := ARRAY(
-        SELECT s.id FROM messages o, bearers(p_tenant, p_mailbox, p_hash) b
-        JOIN messages s ON s.tenant_id = p_tenant AND s.id = b.id AND s.direction = 'inbound'
-        WHERE o.tenant_id = p_tenant AND o.id = p_parent AND o.direction = 'outbound');
+    IF v_sent_by_us THEN
+        v_squatters := ARRAY(SELECT b.id FROM bearers(p_tenant, p_mailbox, p_hash) b WHERE NOT b.ours);
+    END IF;
     IF p_from <> p_into THEN
         -- What the thread's first message answers, and that one, up to a message which answers nothing we hold.
         WITH RECURSIVE up (id, parent, cited, depth) AS (
