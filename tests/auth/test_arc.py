@@ -1,6 +1,5 @@
 """ARC: the public suite, all of its 171 cases of validation, dkimpy as the oracle, and hostile chains."""
 
-import time
 from base64 import b64encode
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 from ingester.auth.arc import verify_chain
 from ingester.auth.report import Arc, Result
 from ingester.auth.results import RESULTS_LIMIT, vouch
+from tests.cost import assert_cheap_to_await
 from tests.zones import ZoneLookup
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -273,9 +273,8 @@ def hostile() -> dict[str, bytes]:
 @pytest.mark.parametrize("name", list(hostile()))
 async def test_a_hostile_chain_is_cheap(name: str, key: rsa.RSAPrivateKey) -> None:
     raw = hostile()[name] + MAIL
-    before = time.process_time()
-    arc = await verify(raw, zone(key, "d.example"))
-    assert time.process_time() - before < 0.05
+    records = zone(key, "d.example")
+    arc = await assert_cheap_to_await(lambda: verify(raw, records), seconds=0.05)
     assert arc.result in (Result.FAIL, Result.UNKNOWN)
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import dns.asyncquery
@@ -23,10 +22,12 @@ ZONE: Data = {
 }
 
 
-async def ask(server: NameServer, name: str = "a.test", kind: str = "TXT", *, tcp: bool = False) -> dns.message.Message:
+async def ask(
+    server: NameServer, name: str = "a.test", kind: str = "TXT", *, tcp: bool = False, seconds: float = 10
+) -> dns.message.Message:
     query = dns.message.make_query(f"{name}.", kind, use_edns=0, payload=1232)
     way = dns.asyncquery.tcp if tcp else dns.asyncquery.udp
-    return await way(query, *server.address[:1], port=server.port, timeout=0.2)
+    return await way(query, *server.address[:1], port=server.port, timeout=seconds)
 
 
 @pytest.mark.parametrize("tcp", [True, False])
@@ -52,7 +53,7 @@ async def test_errors_are_said(fault: Fault) -> None:
 async def test_it_is_silent() -> None:
     async with NameServer(zone={"a.test": ["TIMEOUT"]}) as server:
         with pytest.raises(dns.exception.Timeout):
-            await ask(server)
+            await ask(server, seconds=0.2)
         assert len(server.asked) == 1
 
 
@@ -114,9 +115,7 @@ def test_it_runs_in_a_thread() -> None:
 
 
 def test_a_failing_test_still_stops_the_thread() -> None:
-    begin = time.monotonic()
     with pytest.raises(ZeroDivisionError), in_thread(NameServer(zone=ZONE)) as server:
         raise ZeroDivisionError
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
         link.bind(server.address)
-    assert time.monotonic() - begin < 5

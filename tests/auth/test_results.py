@@ -1,6 +1,6 @@
 """Authentication-Results: what we write, what we read, and whose word counts."""
 
-import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,6 +25,7 @@ from ingester.auth.report import (
 )
 from ingester.auth.results import RESULTS_LIMIT, authentication_results, claims_to_be, vouch
 from ingester.auth.statements import MAX_STATEMENTS, Claim, Statement, read_statements, read_value
+from tests.cost import assert_cheap
 
 VICTIM = "legitimate.com"
 TEXT = st.text(max_size=60)
@@ -271,11 +272,9 @@ def test_any_mail_is_read(tail: bytes) -> None:
     ],
 )
 def test_a_hostile_field_is_cheap(value: bytes) -> None:
-    for raw in (b"Authentication-Results: x; " + value, b"Received: " + value, value):
-        before = time.process_time()
-        read_statements(raw)
-        read_statements(b"\r\n".join(b"Authentication-Results: x; " + value[:200] for _ in range(1000)))
-        assert time.process_time() - before < 0.1
+    many = b"\r\n".join(b"Authentication-Results: x; " + value[:200] for _ in range(1000))
+    for raw in (b"Authentication-Results: x; " + value, b"Received: " + value, value, many):
+        assert_cheap(partial(read_statements, raw), seconds=0.05)
 
 
 # Whose word counts

@@ -91,16 +91,14 @@ def test_no_verdict_is_made_of_lies_and_no_mail_is_lost(acme: Town, fault: Fault
 
 def test_who_waits_for_a_dead_zone_waits_alone(acme: Town) -> None:
     """The mail of a domain whose servers are silent comes after its budget; meanwhile the others are not held up."""
-    with checking(acme, ZONE, INGESTER_DNS__MAIL_SECONDS="4") as daemon, ThreadPoolExecutor(10) as pool:
+    with checking(acme, ZONE, INGESTER_DNS__MAIL_SECONDS="6") as daemon, ThreadPoolExecutor(10) as pool:
         slow = [pool.submit(deliver, daemon, mail(f"dead{n}", "x@dead.test"), GOOD, "x@dead.test") for n in range(5)]
         begun = monotonic()
         quick = [deliver(daemon, signed(mail(f"q{n}"), "strict.test"), GOOD) for n in range(20)]
-        took = monotonic() - begun
-        assert not any(one.done() for one in slow)
+        assert not any(one.done() for one in slow), "the quick ones came within the budget of the first slow one"
         assert [one.result()[:3] for one in slow] == ["250"] * 5
-        assert monotonic() - begun < 10
+        assert monotonic() - begun < 15
     assert {reply[:3] for reply in quick} == {"250"}
-    assert took < 3
     seen = verdicts(acme)
     assert [seen[f"dead{n}"] for n in range(5)] == [("temperror", "none", "temperror", False)] * 5
     assert [seen[f"q{n}"] for n in range(20)] == [("pass", "pass", "pass", True)] * 20

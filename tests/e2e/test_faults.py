@@ -158,7 +158,7 @@ def test_postgres_hangs(own_town: Town, own_server: Cluster) -> None:
             began = time.monotonic()
             caller.send(second.stuffed)
             assert caller.answer().startswith("451 4.3.0")
-            assert 1.5 < time.monotonic() - began < 4
+            assert 1.5 < time.monotonic() - began < 10
         mta = send(daemon.port, [second], connections=1)
     audit(own_town.url, [first, second], mta.attempts)
 

@@ -30,9 +30,11 @@ async def tenant(connection: asyncpg.Connection) -> UUID:
     return found
 
 
-async def _add(connection: asyncpg.Connection, tenant: UUID, text: str = KEY, name: str = "app") -> UUID:
+async def _add(
+    connection: asyncpg.Connection, tenant: UUID, text: str = KEY, name: str = "app", at: datetime = NOW
+) -> UUID:
     key_id = new_id()
-    await add_key(connection, key_id=key_id, tenant_id=tenant, name=name, text=text, at=NOW)
+    await add_key(connection, key_id=key_id, tenant_id=tenant, name=name, text=text, at=at)
     return key_id
 
 
@@ -83,7 +85,8 @@ async def test_a_use_is_noted_once_a_minute(connection: asyncpg.Connection, tena
 async def test_keys_are_listed_by_tenant_and_age(connection: asyncpg.Connection, tenant: UUID) -> None:
     other = await connection.fetchval("SELECT id FROM tenants WHERE slug = 'globex'")
     await _add(connection, other, key_text(bytes(32)), "theirs")
-    await _add(connection, tenant, name="first")
-    await _add(connection, tenant, key_text(b"2" * 32), "second")
-    assert [one.name for one in await keys(connection, [tenant, other])] == ["first", "second", "theirs"]
+    for age, name in enumerate(("newest", "second", "first")):  # the ids go the other way
+        at = NOW - timedelta(days=age)
+        await _add(connection, tenant, key_text(name.ljust(32).encode()), name, at)
+    assert [one.name for one in await keys(connection, [tenant, other])] == ["first", "second", "newest", "theirs"]
     assert [one.name for one in await keys(connection, [other])] == ["theirs"]
