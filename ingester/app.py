@@ -15,7 +15,6 @@ import structlog
 
 from ingester.api.call import Calls
 from ingester.api.outbound import OutboundDoor
-from ingester.api.server import HttpDoor
 from ingester.auth.check import Authenticator, Rules
 from ingester.auth.dns import Resolver
 from ingester.core.ids import uuid7
@@ -27,9 +26,10 @@ from ingester.spam import SpamGate
 from ingester.store import migrate
 from ingester.store.db import Database
 from ingester.store.directory import Directory
-from ingester.store.housekeeping import expire_claims, expire_refusals
+from ingester.store.housekeeping import expire_claims, expire_events, expire_refusals
 from ingester.store.refusals import Refusals
 from ingester.transport.listener import SmtpDoor
+from ingester.web.server import HttpDoor
 
 FLUSH_SECONDS = 2.0
 HOUSEKEEPING_SECONDS = 600.0
@@ -120,6 +120,7 @@ class App:
         """Remove what is over its time, in small steps."""
         async with self.database.connection() as connection:
             await expire_claims(connection, now())
+            await expire_events(connection, now())
             await expire_refusals(connection, now(), self.settings.store.refusal_days)
 
 

@@ -4,7 +4,7 @@ Ids are given by the caller once per arrival, so that judging again (a retry, a 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -25,6 +25,8 @@ from ingester.core.resolve import (
     attach,
     citations,
     content_claim,
+    event_claim,
+    event_key,
     id_hash,
     own_id,
     raw_claim,
@@ -33,7 +35,8 @@ from ingester.core.rules import cold_gate, loop_gate, quota_gate, status_gate
 from ingester.core.senders import patterns_for
 from ingester.spam import SpamAction, SpamVerdict
 from ingester.store.finding import Finding, Query
-from ingester.store.messages import AuthColumns, Delivery, Mail, Refused, Written
+from ingester.store.messages import AuthColumns, Claim, Delivery, Mail, Refused, Written
+from ingester.store.provider_events import Event
 
 NO_ID_CLAIM_LIFE = timedelta(hours=24)
 """A mail without Message-ID is only recognised by its bytes, and only a day long: equal alarms are sent again."""
@@ -89,6 +92,14 @@ class Case:
         return citations(self.rfc_message_id, message.in_reply_to, message.reference_ids, message.report_message_ids)
 
     @property
+    def event(self) -> tuple[str, str] | None:
+        """The provider and its id of this event. One that is made of the bytes says no more than they do."""
+        provider, event_id = self.envelope.provider, self.envelope.provider_event_id
+        if provider is None or event_id is None or event_id == self.raw_sha256.hex():
+            return None
+        return provider, event_id
+
+    @property
     def tokens(self) -> tuple[CitedToken, ...]:
         """The reply tokens that the mail itself holds."""
         return cited_tokens(self.message)
@@ -105,10 +116,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """What to write, a mail per tenant, and the refusals that the reply must know."""
+    """What to write, a mail per tenant, and what the reply must know: who was refused, by recipient."""
 
     mails: tuple[Mail, ...]
-    refusals: tuple[Refusal, ...]
+    refused: tuple[tuple[str, Refusal], ...]
+
+    @property
+    def refusals(self) -> tuple[Refusal, ...]:
+        return tuple(refusal for _, refusal in self.refused)
 
 
 def queries(case: Case) -> list[Query]:
@@ -137,9 +152,9 @@ def judge(case: Case, findings: Sequence[Finding], limits: Limits) -> Judgement:
     cited = case.cited
     deliveries: dict[UUID, list[Delivery]] = {}
     refused: dict[UUID, list[Refused]] = {}
-    refusals: list[Refusal] = []
+    answers: list[tuple[str, Refusal]] = []
     for unrouted in case.unrouted:
-        refusals.append(unrouted.refusal)
+        answers += [(text, unrouted.refusal) for text in unrouted.recipients]
         refused.setdefault(unrouted.tenant_id, []).append(
             Refused(id=unrouted.id, reason=unrouted.refusal.reason, recipients=unrouted.recipients, detail="")
         )
@@ -150,13 +165,13 @@ def judge(case: Case, findings: Sequence[Finding], limits: Limits) -> Judgement:
             deliveries.setdefault(tenant_id, []).append(_delivery(case, target, answer, limits))
             continue
         refusal, detail = answer
-        refusals.append(refusal)
+        answers += [(text, refusal) for text in target.recipients]
         refused.setdefault(tenant_id, []).append(
             Refused(id=target.refusal_id, reason=refusal.reason, recipients=target.recipients, detail=detail)
         )
     tenants = sorted({*deliveries, *refused})
-    mails = tuple(_mail(case, t, tuple(deliveries.get(t, ())), tuple(refused.get(t, ()))) for t in tenants)
-    return Judgement(mails=mails, refusals=tuple(refusals))
+    mails = tuple(_mail(case, t, tuple(deliveries.get(t, ())), tuple(refused.get(t, ())), limits) for t in tenants)
+    return Judgement(mails=mails, refused=tuple(answers))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +224,9 @@ def _spam_gate(verdict: SpamVerdict | None) -> Refusal | None:
     return None if reason is None else Refusal(reason=reason)
 
 
-def _mail(case: Case, tenant_id: UUID, deliveries: tuple[Delivery, ...], refused: tuple[Refused, ...]) -> Mail:
+def _mail(
+    case: Case, tenant_id: UUID, deliveries: tuple[Delivery, ...], refused: tuple[Refused, ...], limits: Limits
+) -> Mail:
     return Mail(
         tenant_id=tenant_id,
         envelope=case.envelope,
@@ -223,24 +240,25 @@ def _mail(case: Case, tenant_id: UUID, deliveries: tuple[Delivery, ...], refused
         contact_id=case.contact_ids.get(tenant_id, UUID(int=0)),
         deliveries=tuple(sorted(deliveries, key=lambda delivery: delivery.mailbox_id)),
         refused=refused,
+        event=_event(case, limits) if deliveries else None,
     )
+
+
+def _event(case: Case, limits: Limits) -> Event | None:
+    if case.event is None:
+        return None
+    return Event(key=event_key(*case.event), expires_at=case.envelope.received_at + limits.claim_life)
 
 
 def _delivery(case: Case, target: Target, admitted: _Admitted, limits: Limits) -> Delivery:
     route, admission, attachment = target.route, admitted.admission, admitted.attachment
     verdict = _verdict(case, attachment)
-    keys = [raw_claim(route.mailbox_id, case.raw_sha256)]
-    life = NO_ID_CLAIM_LIFE
-    if case.message.rfc_message_id is not None:
-        keys.append(content_claim(route.mailbox_id, case.message.content_key))
-        life = limits.claim_life
     return Delivery(
         mailbox_id=route.mailbox_id,
         message_id=target.message_id,
         thread_id=target.thread_id,
         receipt_id=target.receipt_id,
-        claims=tuple(sorted(keys)),
-        expires_at=case.envelope.received_at + life,
+        claims=_claims(case, route.mailbox_id, limits),
         envelope_to=target.recipients,
         role=delivery_role(target.recipients, case.message.to_addresses, case.message.cc_addresses),
         tag=route.tag,
@@ -255,6 +273,24 @@ def _delivery(case: Case, target: Target, admitted: _Admitted, limits: Limits) -
         attachment=attachment,
         decision=_trail(target, attachment, admission.trail) | _spam_trail(case.spam),
     )
+
+
+def _claims(case: Case, mailbox_id: UUID, limits: Limits) -> tuple[Claim, ...]:
+    """What makes a second arrival a duplicate: the same bytes, the same mail by another way, the same event."""
+    envelope = case.envelope
+    whole = envelope.received_at + limits.claim_life
+    known = case.message.rfc_message_id is not None
+    claims = [
+        Claim(
+            key=raw_claim(mailbox_id, case.raw_sha256),
+            expires_at=whole if known else envelope.received_at + NO_ID_CLAIM_LIFE,
+        )
+    ]
+    if known:
+        claims.append(Claim(key=content_claim(mailbox_id, case.message.content_key), expires_at=whole))
+    if (event := case.event) is not None:
+        claims.append(Claim(key=event_claim(mailbox_id, *event), expires_at=whole))
+    return tuple(sorted(claims, key=lambda claim: claim.key))
 
 
 def _spam_trail(verdict: SpamVerdict | None) -> dict[str, Any]:
@@ -334,11 +370,18 @@ def outcome(case: Case, judgement: Judgement, written: Sequence[tuple[UUID, Writ
         for tenant_id, row in written
     )
     arrival_id = case.envelope.arrival_id
+    attachments = sum(part.role == "attachment" for part in case.message.parts)
+    told = Outcome(
+        reason=Reason.DUPLICATE,
+        arrival_id=arrival_id,
+        stored=stored,
+        attachments=attachments,
+        refused=judgement.refused,
+    )
     for refusal in judgement.refusals:
         if refusal.code.retry:
-            return Outcome(reason=refusal.reason, arrival_id=arrival_id, stored=stored)
+            return replace(told, reason=refusal.reason)
     if stored:
-        new = any(not row.duplicate for row in stored)
-        return Outcome(reason=Reason.ACCEPTED if new else Reason.DUPLICATE, arrival_id=arrival_id, stored=stored)
+        return replace(told, reason=Reason.ACCEPTED) if any(not row.duplicate for row in stored) else told
     refusal = judgement.refusals[0]
-    return Outcome(reason=refusal.reason, arrival_id=arrival_id, final=refusal.final)
+    return replace(told, reason=refusal.reason, final=refusal.final)

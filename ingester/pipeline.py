@@ -35,6 +35,7 @@ from ingester.store.dead import Caps
 from ingester.store.directory import Directory
 from ingester.store.finding import find
 from ingester.store.messages import Written, write
+from ingester.store.provider_events import EventConflict
 from ingester.store.refusals import Refusals
 
 BESIDE_THE_LOOP = 64 << 10
@@ -119,15 +120,15 @@ class Pipeline:
         """The cached route, without asking anybody."""
         return self._directory.known(address)
 
-    async def recipient(self, address: Address, client: Client) -> Route | Refusal:
+    async def recipient(self, address: Address, client: Client, *, door: Door, mail_from: str) -> Route | Refusal:
         """May this recipient be taken? Refusals are noted here."""
         tenant_id, answer = await self._route(address)
         if isinstance(answer, Refusal):
             self.note_refusal(
                 reason=answer.reason,
                 client=client,
-                door=Door.SMTP,
-                mail_from="",
+                door=door,
+                mail_from=mail_from,
                 recipients=(str(address),),
                 tenant_id=tenant_id,
             )
@@ -322,6 +323,8 @@ class Pipeline:
         if len(cases) > 1:
             return [(await self._settle([case]))[0] for case in cases]
         case = cases[0]
+        if isinstance(error, EventConflict):
+            return [self._conflict(case.envelope)]
         kept = await self._burial.keep(
             case.envelope,
             case.targets,
@@ -368,6 +371,16 @@ class Pipeline:
             self._faults.soon("during_commit", asyncio.get_running_loop().call_soon)
         self._faults.hit("after_commit")
         return written
+
+    def _conflict(self, envelope: Envelope) -> Outcome:
+        self.note_refusal(
+            reason=Reason.EVENT_CONFLICT,
+            client=envelope.client,
+            door=envelope.door,
+            mail_from=envelope.mail_from,
+            recipients=tuple(str(one.address) for one in envelope.recipients),
+        )
+        return Outcome(reason=Reason.EVENT_CONFLICT, arrival_id=envelope.arrival_id)
 
     def _deferred(self, envelope: Envelope) -> Outcome:
         return Outcome(reason=Reason.STORE_UNAVAILABLE, arrival_id=envelope.arrival_id)

@@ -361,7 +361,7 @@ async def test_five_recipients_of_two_tenants_cost_one_read_and_a_write_each(app
     to = ("support@acme.test", "sales@acme.test", first.reply_address, "support@globex.test", "abuse@globex.test")
     addresses = [address for address in map(parse_path, to) if address is not None]
     client = Client(ip="192.0.2.1", helo="client.test")
-    routed = [await app.pipeline.recipient(address, client) for address in addresses]
+    routed = [await app.pipeline.recipient(address, client, door=Door.SMTP, mail_from="") for address in addresses]
     statements.clear()
     outcome = await app.pipeline.accept(
         Envelope(

@@ -123,7 +123,9 @@ async def test_after_the_final_dot_one_read_and_one_write_per_tenant(app: App, t
         pooled = connection._con
         pooled.add_query_logger(lambda record: statements.append(" ".join(record.query.split())))
     both = envelope(mail("counted"), "support@acme.test", "sales@acme.test", "support@globex.test")
-    routed = [await app.pipeline.recipient(one.address, both.client) for one in both.recipients]
+    routed = [
+        await app.pipeline.recipient(one.address, both.client, door=Door.SMTP, mail_from="") for one in both.recipients
+    ]
     statements.clear()
     recipients = tuple(replace(one, route=r) for one, r in zip(both.recipients, routed, strict=True))  # type: ignore[arg-type]
     outcome = await app.pipeline.accept(replace(both, recipients=recipients))
@@ -177,7 +179,7 @@ async def test_a_suspended_mailbox_defers_and_after_three_days_refuses(
     app: App, town: Town, days: int, code: int
 ) -> None:
     first = envelope(mail("before"))
-    taken = await app.pipeline.recipient(first.recipients[0].address, first.client)
+    taken = await app.pipeline.recipient(first.recipients[0].address, first.client, door=Door.SMTP, mail_from="")
     await town.fetch(
         "UPDATE mailboxes SET status = 'suspended', status_since = $1 WHERE local_part = 'support'",
         now() - timedelta(days=days),
@@ -459,7 +461,7 @@ async def test_without_a_database_every_answer_is_for_now(unused_port: int) -> N
     try:
         address = parse_path("support@acme.test")
         assert address is not None
-        answer = await app.pipeline.recipient(address, Client(ip="192.0.2.1"))
+        answer = await app.pipeline.recipient(address, Client(ip="192.0.2.1"), door=Door.SMTP, mail_from="a@x.test")
         assert getattr(answer, "reason", None) is Reason.STORE_UNAVAILABLE
         assert (await send(app, mail("x"))).code.smtp == 451
     finally:

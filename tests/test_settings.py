@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from ingester.settings import MIB, Listen, Settings, SettingsError, load
+from ingester.settings import MIB, Listen, Owner, Settings, SettingsError, load
 
 LONG = "x" * 32
 DEVELOPMENT = {"INGESTER_ENV": "development"}
@@ -97,8 +97,9 @@ def test_doors_to_come_are_named() -> None:
     environ = {
         "INGESTER_HTTP__LISTEN": "127.0.0.1:80",
         "INGESTER_INBOUND_TOKEN": LONG,
+        "INGESTER_METRICS__LISTEN": "127.0.0.1:81",
     }
-    assert load(environ).not_used_yet == ("INGESTER_INBOUND_TOKEN",)
+    assert load(environ).not_used_yet == ("INGESTER_METRICS__LISTEN",)
 
 
 def test_unknown_test_names_are_let_through_in_development_only() -> None:
@@ -110,6 +111,8 @@ def test_unknown_test_names_are_let_through_in_development_only() -> None:
     ]
 
 
+NO_PORT = "must be host:port, with a port of at most 65535"
+ARN = "arn:aws:sns:eu-west-1:123456789012:"
 BAD: list[tuple[dict[str, str], str]] = [
     ({"INGESTER_DATABSE_URL": "x"}, "INGESTER_DATABSE_URL is not a setting: did you mean INGESTER_DATABASE_URL?"),
     ({"INGESTER_QUITE_ELSE": "x"}, "INGESTER_QUITE_ELSE is not a setting: remove it"),
@@ -165,14 +168,58 @@ BAD: list[tuple[dict[str, str], str]] = [
     ({"OPENSEND_REPLY_TOKEN_SECRET": "short"}, "INGESTER_REPLY_TOKEN_SECRETS (entry 1): needs at least 32 characters"),
     ({"INGESTER_INBOUND_TOKEN": "short"}, "INGESTER_INBOUND_TOKEN: needs at least 32 characters"),
     ({"INGESTER_HTTP__LISTEN": "[::]:80"}, "INGESTER_HTTP__LISTEN needs INGESTER_INBOUND_TOKEN in production: set it"),
-    ({"INGESTER_BLOBS": "s3://bucket"}, "INGESTER_BLOBS: only `postgres` can be used yet"),
-    ({"INGESTER_BLOBS": "disk"}, "INGESTER_BLOBS: must be `postgres`, or a file:///, s3://, gs:// or az:// URL"),
+    ({"INGESTER_BLOBS": "file:///srv/mail"}, "INGESTER_BLOBS: a directory cannot be used yet"),
+    *(
+        (
+            {"INGESTER_BLOBS": value},
+            "INGESTER_BLOBS: must be `postgres`, or like s3://bucket/prefix, gs://bucket/prefix or az://container/prefix",
+        )
+        for value in ("disk", "s3:///x", "s3://key:secret@bucket", "s3://bucket?x=1", "http://bucket/")
+    ),
+    (
+        {"INGESTER_LMTP__LISTEN": "unix:lmtp"},
+        "INGESTER_LMTP__LISTEN (entry 1): must be unix: and an absolute path of at most 107 bytes",
+    ),
+    (
+        {"INGESTER_LMTP__LISTEN": "24"},
+        "INGESTER_LMTP__LISTEN (entry 1): must be host:port, with a port of at most 65535",
+    ),
+    ({"INGESTER_S3__ENDPOINT": "s3.test"}, "INGESTER_S3__ENDPOINT: must be like https://s3.example.org"),
+    (
+        {"INGESTER_SES__TOPICS": "mail"},
+        f"INGESTER_SES__TOPICS (entry 1): must be like {ARN}name, or that and =tenant:SLUG",
+    ),
+    (
+        {"INGESTER_SES__BUCKETS": "bucket/in"},
+        "INGESTER_SES__BUCKETS (entry 1): must be like bucket/prefix=tenant:SLUG or bucket/prefix=example.com",
+    ),
+    (
+        {"INGESTER_SES__BUCKETS": "b1b/in=tenant:A b"},
+        "INGESTER_SES__BUCKETS (entry 1): belongs to tenant:SLUG or to a domain such as example.com",
+    ),
     (
         {**DEVELOPMENT, "INGESTER_TEST_FAULTS": "commit:explode"},
         "INGESTER_TEST_FAULTS: must be a comma list of point:action[@n], see ingester/faults.py",
     ),
     ({"INGESTER_CONFIG": "/nowhere.toml"}, "/nowhere.toml cannot be read as a TOML file: No such file or directory"),
 ]
+
+
+def test_the_places_of_doors_and_buckets_are_read() -> None:
+    settings = load(
+        {
+            "INGESTER_LMTP__LISTEN": "unix:/run/ingester/lmtp.sock, [::1]:24",
+            "INGESTER_SES__TOPICS": f"{ARN}in,{ARN}out=tenant:acme",
+            "INGESTER_SES__BUCKETS": "mail/in/acme=tenant:acme,mail/in/globex/=Globex.TEST,whole=x.test",
+        }
+    )
+    assert [str(one) for one in settings.lmtp.listen] == ["unix:/run/ingester/lmtp.sock", "[::1]:24"]
+    assert [one.owner for one in settings.ses.topics] == [None, Owner(tenant="acme")]
+    assert [(one.bucket, one.prefix, one.owner) for one in settings.ses.buckets] == [
+        ("mail", "in/acme", Owner(tenant="acme")),
+        ("mail", "in/globex/", Owner(domain="globex.test")),
+        ("whole", "", Owner(domain="x.test")),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from ingester.api.body import Asked, decode, read
-from ingester.api.errors import UNAUTHORIZED, UNAVAILABLE, UNPROCESSABLE, Problem, refusal
 from ingester.settings import Settings
 from ingester.store.db import Connection, Database, Trouble, Unavailable, classify
 from ingester.store.keys import Holder, holder
+from ingester.web.body import Asked, decode, read
+from ingester.web.problem import UNAUTHORIZED, UNAVAILABLE, UNPROCESSABLE, Problem, refusal
 
 STORE_SECONDS: Final = 10.0
 """How long a call may wait for the store, its turn included."""

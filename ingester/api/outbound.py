@@ -14,14 +14,14 @@ from uuid import UUID
 import msgspec
 from aiohttp import web
 
-from ingester.api.body import PLAIN
 from ingester.api.call import Calls
-from ingester.api.errors import NOT_FOUND, UNAVAILABLE, Problem, answer
 from ingester.core.address import parse_path
 from ingester.core.headers import message_id
 from ingester.store.db import Connection
 from ingester.store.keys import Holder
 from ingester.store.outbound import MAX_RECIPIENTS, NewOutbound, OutboundError, Sent, record_sent, register
+from ingester.web.body import PLAIN
+from ingester.web.problem import NOT_FOUND, UNAVAILABLE, Problem, answer
 
 
 class Recipient(str):
@@ -232,6 +232,6 @@ def _problem(error: OutboundError) -> Problem:
     if error.code == "unknown_mailbox":
         return NOT_FOUND
     if error.code == "no_secret":
-        return Problem(status=503, error=error.code, message=f"{error}.", headers=UNAVAILABLE.headers)
+        return Problem(status=503, reason=error.code, message=f"{error}.", headers=UNAVAILABLE.headers)
     field = _FIELDS.get(error.code)
-    return Problem(status=409 if field is None else 422, error=error.code, message=f"{error}.", field=field)
+    return Problem(status=409 if field is None else 422, reason=error.code, message=f"{error}.", field=field)

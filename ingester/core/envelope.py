@@ -1,10 +1,12 @@
 """The envelope: what a door hands in. Facts about the arrival and the raw bytes; nothing is judged yet."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
+from typing import Any
 from uuid import UUID
 
 from ingester.core.address import Address
@@ -30,7 +32,10 @@ class RouteKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """The peer, as the connection or a trusted proxy tells. `tls` is the protocol version, None in clear."""
+    """The peer, as the connection or a trusted proxy tells. `tls` is the protocol version, None in clear.
+
+    `ip` is empty where a door cannot know it: who hands in a mail over HTTP did not send it.
+    """
 
     ip: str
     helo: str | None = None
@@ -90,3 +95,7 @@ class Envelope:
     flags: tuple[str, ...] = ()
     provider: str | None = None
     provider_event_id: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """What a provider said beside the mail, as JSON values. Evidence; it decides nothing."""
+    source: str | None = None
+    """Where the bytes were fetched from (`s3://bucket/key`), so that nobody fetches them again."""

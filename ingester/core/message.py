@@ -262,9 +262,15 @@ def _shown_hash(header: HeaderBlock) -> bytes:
 
 
 def _content_key(raw: bytes, header: HeaderBlock) -> bytes:
-    """Message-ID, From, Date, Subject (blanks folded: relays refold) and everything after the header block."""
+    """Message-ID, From, Date, Subject (blanks folded: relays refold) and everything after the header block.
+
+    But for line ends at its very end: SMTP ends every mail with one, another door brings the mail without.
+    """
     key = sha256()
     for name in ("message-id", "from", "date", "subject"):
         key.update(b" ".join((header.first(name) or b"").split()) + b"\0")
-    key.update(sha256(memoryview(raw)[header.end :]).digest())
+    end = len(raw)
+    while end > header.end and raw[end - 1] in b"\r\n":
+        end -= 1
+    key.update(sha256(memoryview(raw)[header.end : end]).digest())
     return key.digest()

@@ -28,6 +28,7 @@ class Reason(StrEnum):
     STORE_UNAVAILABLE = "store_unavailable"
     OVERLOADED = "overloaded"
     HARVEST_SUSPECTED = "harvest_suspected"
+    EVENT_CONFLICT = "event_conflict"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +74,7 @@ CODES: dict[Reason, Code] = {
     Reason.TOO_MANY_RECIPIENTS: _code(452, "4.5.3", 413, "Too many recipients, send the others again"),
     Reason.STORE_UNAVAILABLE: _code(451, "4.3.0", 503, "We could not store the mail now, try again later"),
     Reason.OVERLOADED: _code(452, "4.3.1", 503, "We are busy, try again later"),
+    Reason.EVENT_CONFLICT: _code(550, "5.6.0", 409, "This event was handed in before with another mail"),
     Reason.HARVEST_SUSPECTED: _code(451, "4.7.1", 503, "Too many unknown recipients, try again later"),
 }
 
@@ -113,12 +115,17 @@ class Stored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of one mail. Only a `reason` of accepted or duplicate means that everything is committed."""
+    """What became of one mail. Only a `reason` of accepted or duplicate means that everything is committed.
+
+    `refused` says it recipient by recipient, for a door that answers each (LMTP); it is empty where all share a fate.
+    """
 
     reason: Reason
     arrival_id: UUID
     stored: tuple[Stored, ...] = ()
     final: bool = False
+    attachments: int = 0
+    refused: tuple[tuple[str, Refusal], ...] = ()
 
     @property
     def code(self) -> Code:
@@ -130,3 +137,12 @@ class Outcome:
         if self.reason in (Reason.ACCEPTED, Reason.DUPLICATE):
             return f"250 2.0.0 stored as {self.arrival_id}"
         return self.code.line
+
+    def smtp_line_for(self, recipient: str) -> str:
+        """The reply for one recipient (RFC 2033, 4.2): what was stored for it stays stored, whatever the others get."""
+        for address, refusal in self.refused:
+            if address == recipient:
+                return refusal.code.line
+        if self.stored:
+            return f"250 2.0.0 stored as {self.arrival_id}"
+        return self.smtp_line

@@ -171,6 +171,16 @@ def raw_claim(mailbox_id: UUID, raw_sha256: bytes) -> bytes:
     return sha256(b"raw\0" + mailbox_id.bytes + raw_sha256).digest()
 
 
+def event_claim(mailbox_id: UUID, provider: str, event_id: str) -> bytes:
+    """The claim on a provider's event in this mailbox, whatever its mail is."""
+    return sha256(b"event\0" + mailbox_id.bytes + event_key(provider, event_id)).digest()
+
+
+def event_key(provider: str, event_id: str) -> bytes:
+    """What a provider's event is known by: its id is unique only with it."""
+    return sha256(f"{provider}\0{event_id}".encode("utf-8", "surrogatepass")).digest()
+
+
 def content_claim(mailbox_id: UUID, content_key: bytes) -> bytes:
     """The claim on the same mail with other trace headers (relays change them)."""
     return sha256(b"content\0" + mailbox_id.bytes + content_key).digest()

@@ -140,9 +140,10 @@ async def _receipt(
     await connection.execute(
         """
         INSERT INTO receipts (tenant_id, id, arrival_id, message_id, dead_letter_id, door, provider, provider_event_id,
-                              envelope_from, envelope_to, client_ip, helo, tls, raw_sha256, received_at, duplicate)
+                              envelope_from, envelope_to, client_ip, helo, tls, raw_sha256, received_at, duplicate,
+                              metadata, source)
         SELECT $1, $2, r.arrival_id, $3, $4, r.door, r.provider, r.provider_event_id, r.envelope_from, $5, r.client_ip,
-               r.helo, r.tls, $6, r.received_at, $7
+               r.helo, r.tls, $6, r.received_at, $7, r.metadata, r.source
         FROM jsonb_populate_record(NULL::receipts, $8) AS r
         ON CONFLICT (tenant_id, id) DO NOTHING
         """,
@@ -174,12 +175,14 @@ def revive(buried: Buried, raw: bytes) -> Envelope:
         raw=raw,
         mail_from=stored["envelope_from"],
         recipients=tuple(Recipient(address=address) for address in addresses if address is not None),
-        client=Client(ip=stored["client_ip"], helo=stored["helo"], tls=stored["tls"]),
+        client=Client(ip=stored["client_ip"] or "", helo=stored["helo"], tls=stored["tls"]),
         arrival_id=UUID(stored["arrival_id"]),
         received_at=datetime.fromisoformat(stored["received_at"]),
         flags=tuple(stored["flags"]),
         provider=stored["provider"],
         provider_event_id=stored["provider_event_id"],
+        metadata=stored.get("metadata") or {},
+        source=stored.get("source"),
     )
 
 

@@ -1,4 +1,4 @@
-"""Removing what is over its time: claims and refusals. In small steps, so that no lock is held long."""
+"""Removing what is over its time: claims, events of providers, refusals. In small steps: no lock is held long."""
 
 from datetime import datetime, timedelta
 
@@ -18,6 +18,21 @@ async def expire_claims(connection: Connection, now: datetime) -> None:
             DELETE FROM claims c USING (
                 SELECT tenant_id, key FROM claims WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED
             ) old WHERE c.tenant_id = old.tenant_id AND c.key = old.key
+            """,
+            now,
+        )
+
+
+async def expire_events(connection: Connection, now: datetime) -> None:
+    """Remove events of providers whose claims no longer hold."""
+    removed = STEP
+    while removed == STEP:
+        removed = await _removed(
+            connection,
+            """
+            DELETE FROM provider_events e USING (
+                SELECT tenant_id, key FROM provider_events WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED
+            ) old WHERE e.tenant_id = old.tenant_id AND e.key = old.key
             """,
             now,
         )

@@ -19,6 +19,7 @@ from ingester.core.outcome import Reason
 from ingester.core.resolve import Attachment, Method, Sender, id_hash
 from ingester.core.rows import PartRow
 from ingester.store.db import Connection
+from ingester.store.provider_events import Event, claim_events
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,14 @@ class AuthColumns:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What makes a second arrival a duplicate, and for how long."""
+
+    key: bytes
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """One message for one mailbox, decided to be stored."""
 
@@ -40,8 +49,7 @@ class Delivery:
     message_id: UUID
     thread_id: UUID
     receipt_id: UUID
-    claims: tuple[bytes, ...]
-    expires_at: datetime
+    claims: tuple[Claim, ...]
     envelope_to: tuple[str, ...]
     role: str
     tag: str | None
@@ -82,6 +90,8 @@ class Mail:
     """For a contact that may be made of the sender."""
     deliveries: tuple[Delivery, ...]
     refused: tuple[Refused, ...]
+    event: Event | None = None
+    """The provider's event that brought it, where it has an id of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,11 +106,17 @@ class Written:
 
 
 async def write(connection: Connection, tenant_id: UUID, mails: Sequence[Mail]) -> list[Written]:
-    """Write mails of one tenant inside the caller's transaction. Mails without deliveries write their refusals only."""
+    """Write mails of one tenant inside the caller's transaction. Mails without deliveries write their refusals only.
+
+    Raises EventConflict where a provider's event brought another mail before.
+    """
+    events = [(mail.event, mail.raw_sha256, mail.envelope.received_at) for mail in mails if mail.event is not None]
+    if events:
+        await claim_events(connection, tenant_id, events)
     raws: list[bytes] = []
     documents = [_mail(mail, raws) for mail in mails]
     claims = [
-        (delivery.message_id, claim, mail.envelope.received_at, delivery.expires_at)
+        (delivery.message_id, claim.key, mail.envelope.received_at, claim.expires_at)
         for mail in mails
         for delivery in mail.deliveries
         for claim in delivery.claims
@@ -183,13 +199,15 @@ def receipt(envelope: Envelope, auth_report: Any = None) -> dict[str, Any]:
         "arrival_id": envelope.arrival_id,
         "door": envelope.door.value,
         "provider": envelope.provider,
-        "provider_event_id": envelope.provider_event_id,
+        "provider_event_id": None if envelope.provider_event_id is None else clean(envelope.provider_event_id),
         "envelope_from": clean(envelope.mail_from),
-        "client_ip": envelope.client.ip,
+        "client_ip": envelope.client.ip or None,
         "helo": None if envelope.client.helo is None else clean(envelope.client.helo),
         "tls": envelope.client.tls,
         "auth_report": {} if auth_report is None else auth_report,
         "received_at": envelope.received_at,
+        "metadata": envelope.metadata,
+        "source": envelope.source,
     }
 
 
@@ -292,6 +310,7 @@ def _refusal(envelope: Envelope, refused: Refused, auth_report: Any) -> dict[str
         "arrival_id": envelope.arrival_id,
         "envelope": receipt(envelope, auth_report) | {"envelope_to": [clean(text) for text in refused.recipients]},
         "detail": refused.detail,
+        "source": envelope.source,
     }
 
 

@@ -21,7 +21,7 @@ from ingester.transport.tls import Certificate
 class Acceptance(Protocol):
     """What a door asks of the pipeline. None of it raises in normal operation."""
 
-    async def recipient(self, address: Address, client: Client) -> Route | Refusal:
+    async def recipient(self, address: Address, client: Client, *, door: Door, mail_from: str) -> Route | Refusal:
         """Where a recipient's mail goes, asked of the directory and, before a no, of the database."""
 
     def known(self, address: Address) -> Route | None:

@@ -255,7 +255,9 @@ class SmtpDialog(Link):
             if answer is None:
                 return self._refuse(Reason.HARVEST_SUSPECTED, transaction, str(address))
         else:
-            answer = await desk.pipeline.recipient(address, self.client)
+            answer = await desk.pipeline.recipient(
+                address, self.client, door=Door.SMTP, mail_from=transaction.mail_from
+            )
         if isinstance(answer, Refusal):
             if answer.reason in _UNKNOWN:
                 desk.harvest.note(self.prefix)

@@ -13,12 +13,12 @@ import msgspec
 
 from ingester.api.call import Calls
 from ingester.api.outbound import OutboundDoor
-from ingester.api.server import HttpDoor
 from ingester.app import new_id, now
 from ingester.settings import Listen, Settings, load
 from ingester.store.db import Database
 from ingester.store.keys import add_key, key_text
 from ingester.transport.listener import bind
+from ingester.web.server import HttpDoor
 from tests.daemon import Town, settle
 
 SECRETS = (b"a secret of at least 32 characters!!",)
@@ -35,12 +35,12 @@ class Reply:
     headers: Mapping[str, str]
 
     @property
-    def error(self) -> tuple[int, str, str | None]:
-        """Status, code and field of an error, whose shape is asserted."""
-        assert set(self.body) <= {"ok", "error", "message", "field"}
+    def no(self) -> tuple[int, str, str | None]:
+        """Status, reason and field of a no, whose shape is asserted."""
+        assert set(self.body) <= {"ok", "reason", "message", "field"}
         assert self.body["ok"] is False
         assert self.body["message"].endswith(".")
-        return self.status, self.body["error"], self.body.get("field")
+        return self.status, self.body["reason"], self.body.get("field")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

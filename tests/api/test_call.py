@@ -24,7 +24,7 @@ async def test_whoever_shows_no_live_key_gets_one_and_the_same_answer(house: Hou
     for scheme in ("Basic", "Bearerx", "Token", ""):
         header = {"Authorization": f"{scheme} {KEYS['acme']}"}
         replies.append(await house.ask("POST", PATH, {}, key=None, headers=header))
-    assert {reply.error for reply in replies} == {(401, "unauthorized", None)}
+    assert {reply.no for reply in replies} == {(401, "unauthorized", None)}
     assert all(reply.body == replies[0].body for reply in replies)
     assert {reply.headers["WWW-Authenticate"] for reply in replies} == {"Bearer"}
 
@@ -71,7 +71,7 @@ async def test_two_authorizations_are_none(house: House) -> None:
 )
 async def test_what_is_not_json_by_its_own_word_is_not_read(house: House, headers: Mapping[str, str]) -> None:
     body = gzip.compress(b"{}") if "Content-Encoding" in headers else b"{}"
-    assert (await house.ask("POST", PATH, body, headers=headers)).error == (415, "unsupported", None)
+    assert (await house.ask("POST", PATH, body, headers=headers)).no == (415, "unsupported", None)
 
 
 @pytest.mark.parametrize("content_type", ["application/json; charset=UTF-8", "Application/JSON"])
@@ -81,18 +81,18 @@ async def test_what_is_json_by_its_own_word_is_read(house: House, content_type: 
 
 @pytest.mark.parametrize("body", [b"", b"nonsense", b"{", b'{"a', b'{"rfc_message_id":"\xff"}', b"{} {}", b"\xff\xfe"])
 async def test_what_is_no_json_is_a_bad_request(house: House, body: bytes) -> None:
-    assert (await house.ask("POST", PATH, body)).error == (400, "bad_request", None)
+    assert (await house.ask("POST", PATH, body)).no == (400, "bad_request", None)
 
 
 @pytest.mark.parametrize("body", [[], 5, "x", [[]]])
 async def test_json_that_is_no_object_is_unprocessable(house: House, body: object) -> None:
-    assert (await house.ask("POST", PATH, body)).error == (422, "unprocessable", None)
+    assert (await house.ask("POST", PATH, body)).no == (422, "unprocessable", None)
 
 
 async def test_a_field_that_nobody_knows_is_named_within_bounds(house: House) -> None:
     reply = await house.ask("POST", PATH, {"x" * 500_000: 1})
-    assert reply.error == (422, "unprocessable", "x" * 64)
-    assert (await house.ask("POST", PATH, {"\x1b[2J": 1})).error == (422, "unprocessable", "\ufffd[2J")
+    assert reply.no == (422, "unprocessable", "x" * 64)
+    assert (await house.ask("POST", PATH, {"\x1b[2J": 1})).no == (422, "unprocessable", "\ufffd[2J")
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -106,7 +106,7 @@ async def test_a_body_is_at_most_a_megabyte(house: House, chunked: bool) -> None
     fits = b"{}" + b" " * ((1 << 20) - 2)
     assert (await house.ask("POST", PATH, chunks(1023) if chunked else fits)).status == (400 if chunked else 404)
     too_much = chunks(1025) if chunked else fits + b" "
-    assert (await house.ask("POST", PATH, too_much)).error == (413, "oversized", None)
+    assert (await house.ask("POST", PATH, too_much)).no == (413, "oversized_message", None)
 
 
 async def test_a_body_that_does_not_come_is_cut(database_url: str) -> None:
@@ -121,21 +121,21 @@ async def test_a_body_that_does_not_come_is_cut(database_url: str) -> None:
 async def test_a_database_that_is_away_is_a_503(database_url: str) -> None:
     async with running(database_url, away=True) as house:
         reply = await house.register()
-        assert reply.error == (503, "store_unavailable", None)
+        assert reply.no == (503, "store_unavailable", None)
         assert reply.headers["Retry-After"] == "5"
 
 
 async def test_a_database_that_goes_away_in_the_middle_is_a_503(house: House) -> None:
     async with house.database.connection() as connection:
         await connection.execute("ALTER TABLE messages RENAME TO gone")
-    assert (await house.register()).error == (503, "store_unavailable", None)
+    assert (await house.register()).no == (503, "store_unavailable", None)
 
 
 async def test_a_value_that_the_store_cannot_take_is_unprocessable(house: House) -> None:
     async with house.database.connection() as connection:
         await connection.execute("ALTER TABLE messages ADD CONSTRAINT short CHECK (length(subject) < 3)")
     reply = await house.register()
-    assert reply.error == (422, "unprocessable", None)
+    assert reply.no == (422, "unprocessable", None)
 
 
 async def test_a_surprise_is_a_503_without_its_text(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,7 @@ async def test_a_surprise_is_a_503_without_its_text(house: House, monkeypatch: p
 
     monkeypatch.setattr("ingester.api.outbound.register", surprise)
     reply = await house.register()
-    assert reply.error == (503, "store_unavailable", None)
+    assert reply.no == (503, "store_unavailable", None)
     assert (await house.ask("POST", PATH, {})).status == 404
 
 

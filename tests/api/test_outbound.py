@@ -86,7 +86,7 @@ async def test_what_belongs_to_another_tenant_does_not_exist(house: House, path:
         await house.ask("POST", path.format(one), body, key=KEYS["globex"])
         for one in (*theirs, *(row["id"] for row in systems), new_id(), UUID(int=0), "x", "%00", "%2e%2e")
     ]
-    assert {reply.error for reply in replies} == {(404, "not_found", None)}
+    assert {reply.no for reply in replies} == {(404, "not_found", None)}
     assert all(reply.body == replies[0].body for reply in replies)
     assert [dict(row) for row in await house.town.fetch("SELECT * FROM messages")] == before
 
@@ -95,7 +95,7 @@ async def test_a_thread_of_another_tenant_is_an_unknown_thread(house: House) -> 
     made = (await house.register()).body
     foreign = await house.register("support@globex.test", key=KEYS["globex"], thread_id=made["thread_id"])
     unknown = await house.register("support@globex.test", key=KEYS["globex"], thread_id=str(new_id()))
-    assert foreign.error == unknown.error == (422, "unknown_thread", "thread_id")
+    assert foreign.no == unknown.no == (422, "unknown_thread", "thread_id")
     assert foreign.body == unknown.body
 
 
@@ -114,7 +114,7 @@ async def test_what_the_store_refuses_names_the_field(house: House) -> None:
         ((409, "id_taken", None), "support@acme.test", {"sent": {"id": made["message_id"]}}),
     ]
     for error, mailbox, asked in cases:
-        assert (await house.register(mailbox, **asked)).error == error
+        assert (await house.register(mailbox, **asked)).no == error
     assert await _count(house) == 2
 
 
@@ -143,7 +143,7 @@ async def test_a_wrong_value_names_its_field_and_quotes_nothing(
     house: House, asked: dict[str, Any], field: str
 ) -> None:
     reply = await house.register(**asked)
-    assert reply.error == (422, "unprocessable", field)
+    assert reply.no == (422, "unprocessable", field)
     assert "customer" not in reply.body["message"]
     assert await _count(house) == 0
 
@@ -162,7 +162,7 @@ async def test_the_longest_that_is_taken_is_stored(house: House) -> None:
 async def test_without_a_secret_no_token_can_be_made(database_url: str) -> None:
     async with running(database_url, secrets=()) as house:
         reply = await house.register()
-        assert reply.error == (503, "no_secret", None)
+        assert reply.no == (503, "no_secret", None)
         assert reply.headers["Retry-After"] == "5"
 
 

@@ -31,6 +31,7 @@ CONTRACT = {
     "store_unavailable": (451, "4.3.0", 503),
     "overloaded": (452, "4.3.1", 503),
     "harvest_suspected": (451, "4.7.1", 503),
+    "event_conflict": (550, "5.6.0", 409),
 }
 
 

@@ -3,9 +3,9 @@
 import asyncpg
 import pytest
 
-REFERENCE_TABLES = {"tenants", "domains", "api_keys", "schema_migrations"}
+REFERENCE_TABLES = {"tenants", "domains", "api_keys", "intake_tokens", "schema_migrations"}
 MESSAGE_SCOPED = {"messages", "parts", "threads", "thread_ids", "receipts", "claims", "raws"}
-MESSAGE_SCOPED |= {"refusals", "dead_letters", "participants", "quota_usage"}
+MESSAGE_SCOPED |= {"refusals", "dead_letters", "participants", "quota_usage", "provider_events"}
 
 # Names that others read (design page, The data contract).
 CONTRACT = {
@@ -25,6 +25,7 @@ CONTRACT = {
     "threads": "tenant_id id mailbox_id subject is_read message_count last_message_at",
     "receipts": "tenant_id id arrival_id message_id dead_letter_id door provider provider_event_id envelope_from "
     "envelope_to client_ip helo tls raw_sha256 auth_report received_at duplicate",
+    "intake_tokens": "id name hash provider domains may_assert_envelope created_at revoked_at",
     "claims": "tenant_id key message_id dead_letter_id created_at expires_at",
     "thread_ids": "tenant_id mailbox_id id_hash thread_id",
     "refusals": "tenant_id id door reason client_prefix minute count samples",

@@ -53,10 +53,12 @@ class StubPipeline:
     recipient_fault: Exception | None = None
     reason: Reason = Reason.ACCEPTED
     keep: bool = True
+    asked_by: tuple[Door, str] | None = None
 
-    async def recipient(self, address: Address, client: Client) -> Route | Refusal:
+    async def recipient(self, address: Address, client: Client, *, door: Door, mail_from: str) -> Route | Refusal:
         self.asked += 1
         self.asked_for = client
+        self.asked_by = (door, mail_from)
         if self.recipient_fault is not None:
             raise self.recipient_fault
         if address.key == "later":

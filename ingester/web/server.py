@@ -14,8 +14,8 @@ from typing import Any, Final, cast
 import structlog
 from aiohttp import web
 
-from ingester.api.errors import problem_of, refusal
 from ingester.settings import Listen, Settings
+from ingester.web.problem import problem_of, refusal
 
 _BACKLOG: Final = 1024
 _LINGER_SECONDS: Final = 2.0

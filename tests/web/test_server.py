@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from ingester.api.server import HttpDoor
 from ingester.settings import Listen
 from ingester.store.outbound import register
 from ingester.transport.listener import bind
+from ingester.web.server import HttpDoor
 from tests.api.house import KEYS, House, running, settings
 
 PATH = "/v1/messages/00000000-0000-7000-8000-000000000001/sent"
@@ -17,14 +17,14 @@ HEAD = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEYS['acme']}
 @pytest.mark.parametrize("path", ["/", "/v1", "/v1/mailboxes//outbound", "/v1/messages/x/sent/", "/v2/<script>", "//"])
 async def test_an_unknown_path_is_not_found(house: House, path: str) -> None:
     reply = await house.ask("POST", path, {})
-    assert reply.error == (404, "not_found", None)
+    assert reply.no == (404, "not_found", None)
     assert "script" not in str(reply.body)
 
 
 async def test_another_method_is_told_which_one_is_right(house: House) -> None:
     for method in ("GET", "PUT", "DELETE", "PATCH", "OPTIONS"):
         reply = await house.ask(method, PATH, {})
-        assert reply.error == (405, "method_not_allowed", None)
+        assert reply.no == (405, "method_not_allowed", None)
         assert reply.headers["Allow"] == "POST"
 
 
@@ -46,7 +46,7 @@ async def test_another_method_is_told_which_one_is_right(house: House) -> None:
 async def test_what_is_no_request_is_answered_without_its_words(house: House, text: str) -> None:
     reply = await house.raw(text)
     assert reply.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
-    assert b'{"ok":false,"error":"bad_request"' in reply
+    assert b'{"ok":false,"reason":"bad_request"' in reply
     assert b"secret" not in reply
     assert b"xxxx" not in reply
 

@@ -1,7 +1,7 @@
 """The one shape of every error over HTTP, and the words of the statuses. Nothing of a request is quoted but the name of
 a field (design page, law 11; Reasons).
 
-    {"ok": false, "error": "unprocessable", "message": "...", "field": "to[0]"}
+    {"ok": false, "reason": "unprocessable", "message": "...", "field": "to[0]"}
 """
 
 from collections.abc import Mapping
@@ -18,10 +18,10 @@ _JSON: Final = "application/json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """Why a request was not done. `error` is for programs, `message` a sentence for people."""
+    """Why a request was not done. `reason` is for programs, `message` a sentence for people."""
 
     status: int
-    error: str
+    reason: str
     message: str
     field: str | None = None
     headers: Mapping[str, str] | None = None
@@ -29,30 +29,30 @@ class Problem:
 
 class _Body(msgspec.Struct, kw_only=True, omit_defaults=True):
     ok: bool
-    error: str
+    reason: str
     message: str
     field: str | None = None
 
 
-BAD_REQUEST: Final = Problem(status=400, error="bad_request", message="The body is not JSON.")
-NOT_HTTP: Final = Problem(status=400, error="bad_request", message="This is not a request that we understand.")
+BAD_REQUEST: Final = Problem(status=400, reason="bad_request", message="The body is not JSON.")
+NOT_HTTP: Final = Problem(status=400, reason="bad_request", message="This is not a request that we understand.")
 # RFC 9110, 11.6.1: a 401 names the scheme. RFC 6750, 3: no error code, so that no two refusals differ.
 UNAUTHORIZED: Final = Problem(
     status=401,
-    error="unauthorized",
+    reason="unauthorized",
     message="An API key that is live is needed: Authorization: Bearer igk_...",
     headers={"WWW-Authenticate": "Bearer"},
 )
-NOT_FOUND: Final = Problem(status=404, error="not_found", message="There is no such thing here.")
-TIMED_OUT: Final = Problem(status=408, error="request_timeout", message="The body did not come in time.")
-OVERSIZED: Final = Problem(status=413, error="oversized", message="The body is larger than we take.")
+NOT_FOUND: Final = Problem(status=404, reason="not_found", message="There is no such thing here.")
+TIMED_OUT: Final = Problem(status=408, reason="request_timeout", message="The body did not come in time.")
+OVERSIZED: Final = Problem(status=413, reason="oversized_message", message="The body is larger than we take.")
 UNSUPPORTED: Final = Problem(
-    status=415, error="unsupported", message="The body must be application/json in UTF-8, and not compressed."
+    status=415, reason="unsupported", message="The body must be application/json in UTF-8, and not compressed."
 )
-UNPROCESSABLE: Final = Problem(status=422, error="unprocessable", message="A value cannot be stored as it is.")
+UNPROCESSABLE: Final = Problem(status=422, reason="unprocessable", message="A value cannot be stored as it is.")
 UNAVAILABLE: Final = Problem(
     status=503,
-    error="store_unavailable",
+    reason="store_unavailable",
     message="We cannot do this now, try again later.",
     headers={"Retry-After": str(RETRY_SECONDS)},
 )
@@ -62,7 +62,7 @@ _WORDS: Final = {400: NOT_HTTP, 404: NOT_FOUND, 413: OVERSIZED}
 
 def refusal(problem: Problem) -> web.Response:
     """The answer that tells of a problem."""
-    body = _Body(ok=False, error=problem.error, message=problem.message, field=problem.field)
+    body = _Body(ok=False, reason=problem.reason, message=problem.message, field=problem.field)
     return web.Response(
         status=problem.status, body=msgspec.json.encode(body), content_type=_JSON, headers=problem.headers
     )
@@ -76,8 +76,8 @@ def problem_of(status: int, headers: Mapping[str, str] | None = None) -> Problem
         return _WORDS[status]
     if status == 405:
         message = "This method is not for this path."
-        return Problem(status=405, error="method_not_allowed", message=message, headers=headers)
-    return Problem(status=status, error="bad_request", message=NOT_HTTP.message)
+        return Problem(status=405, reason="method_not_allowed", message=message, headers=headers)
+    return Problem(status=status, reason="bad_request", message=NOT_HTTP.message)
 
 
 def answer(value: msgspec.Struct, *, status: int = 200) -> web.Response:

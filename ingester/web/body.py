@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 import msgspec
 from aiohttp import web
 
-from ingester.api.errors import BAD_REQUEST, OVERSIZED, TIMED_OUT, UNSUPPORTED, Problem
+from ingester.web.problem import BAD_REQUEST, OVERSIZED, TIMED_OUT, UNSUPPORTED, Problem
 
 Asked = TypeVar("Asked", bound=msgspec.Struct)
 
@@ -57,7 +57,7 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[Asked]) -> Asked | Problem
 
 def unprocessable(field: str | None, message: str) -> Problem:
     """A value that is not what it should be."""
-    return Problem(status=422, error="unprocessable", message=message, field=field)
+    return Problem(status=422, reason="unprocessable", message=message, field=field)
 
 
 def _unprocessable(said: str) -> Problem:

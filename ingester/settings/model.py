@@ -1,0 +1,104 @@
+"""All settings as one frozen value. What disagrees is said here; where values come from is `reading`'s."""
+
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from ingester.settings.groups import (
+    S3,
+    Auth,
+    Dns,
+    Http,
+    Lmtp,
+    Log,
+    Metrics,
+    Mime,
+    Providers,
+    Ses,
+    Smtp,
+    Spam,
+    Store,
+    Test,
+)
+from ingester.settings.kinds import MIB, Blobs, Secret, Secrets, Url
+
+PREFIX: Final = "INGESTER_"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, validated. Made by `load`; made directly it knows arguments and defaults alone."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        enable_decoding=False,
+    )
+
+    env: Literal["development", "production"] = Field("production", description="`development` or `production`")
+    database_url: Url = Field(SecretStr(""), description="the Postgres, 15 to 18")
+    workers: int = Field(1, ge=1, le=64, description="processes that receive, behind one port")
+    max_message_bytes: int = Field(25 * MIB, ge=1024, description="size of a mail")
+    max_bytes_in_flight: int = Field(
+        256 * MIB,
+        ge=MIB,
+        description="bytes of mails being received or stored, per worker; beyond it new mails are deferred",
+    )
+    drain_seconds: float = Field(30, gt=0, description="how long a stopping daemon waits for mails in transfer")
+    dev_dir: Path = Field(Path(".ingester"), description="where `ingester dev` keeps its database")
+    blobs: Blobs = Field(
+        "postgres", description="where the raw bytes live: `postgres`, or like `s3://bucket/prefix`, `gs://…`, `az://…`"
+    )
+    inbound_token: Secret | None = Field(
+        None, description="what providers show to hand in mail by HTTP, at least 32 characters"
+    )
+    reply_token_secrets: Secrets = Field(
+        (), description="secrets of reply tokens, at least 32 characters each; the first signs, all verify"
+    )
+    smtp: Smtp = Smtp()
+    lmtp: Lmtp = Lmtp()
+    http: Http = Http()
+    providers: Providers = Providers()
+    ses: Ses = Ses()
+    s3: S3 = S3()
+    metrics: Metrics = Metrics()
+    dns: Dns = Dns()
+    auth: Auth = Auth()
+    spam: Spam = Spam()
+    mime: Mime = Mime()
+    store: Store = Store()
+    log: Log = Log()
+    test: Test = Test()
+
+    @classmethod
+    def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[PydanticBaseSettingsSource, ...]:
+        """None but the arguments: `load` reads the others, so that it can report their faults together."""
+        return (sources["init_settings"],)
+
+    @model_validator(mode="after")
+    def _agree(self) -> "Settings":
+        faults: list[str] = []
+        if self.env == "production" and self.http.listen and self.inbound_token is None:
+            faults.append("INGESTER_HTTP__LISTEN needs INGESTER_INBOUND_TOKEN in production: set it")
+        if self.max_bytes_in_flight < self.max_message_bytes:
+            faults.append("INGESTER_MAX_BYTES_IN_FLIGHT must hold at least one mail of INGESTER_MAX_MESSAGE_BYTES")
+        if faults:
+            raise ValueError("\n".join(faults))
+        return self
+
+    @property
+    def token_secrets(self) -> tuple[bytes, ...]:
+        """The secrets of reply tokens as keys: the first signs, all verify."""
+        return tuple(one.get_secret_value().encode() for one in self.reply_token_secrets)
+
+    @property
+    def not_used_yet(self) -> tuple[str, ...]:
+        """The names of settings that are set although nothing reads them yet."""
+        given = {
+            "METRICS__LISTEN": self.metrics.listen,
+        }
+        return tuple(PREFIX + name for name, value in given.items() if value)
