@@ -11,11 +11,11 @@ from uuid import UUID
 
 import structlog
 
+from ingester.case import Target
 from ingester.core.backoff import pauses
 from ingester.core.envelope import Envelope
 from ingester.core.outcome import Outcome, Reason
 from ingester.core.resolve import raw_claim
-from ingester.judge import Target
 from ingester.store.db import Database, Trouble, classify
 from ingester.store.dead import Caps, DeadLetter, bury
 

@@ -3,19 +3,18 @@
 Ids are given by the caller once per arrival, so that judging again (a retry, a fallback) writes the same rows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from ingester.admission import Admission, admit, forwarder_names
-from ingester.attaching import CitedToken, cited_tokens, steps, token_ids
-from ingester.auth.check import Checked
+from ingester.attaching import steps, token_ids
+from ingester.case import Case, Limits, Target
 from ingester.core.address import normalise
-from ingester.core.envelope import Door, Envelope, Route
+from ingester.core.envelope import Door
 from ingester.core.kind import Kind, Verdict, classify
-from ingester.core.message import Message
 from ingester.core.outbound_status import status_of_answered
 from ingester.core.outcome import Outcome, Reason, Refusal, Stored
 from ingester.core.resolve import (
@@ -23,12 +22,10 @@ from ingester.core.resolve import (
     Citation,
     Method,
     attach,
-    citations,
     content_claim,
     event_claim,
     event_key,
     id_hash,
-    own_id,
     raw_claim,
 )
 from ingester.core.rules import cold_gate, loop_gate, quota_gate, status_gate
@@ -40,78 +37,6 @@ from ingester.store.provider_events import Event
 
 NO_ID_CLAIM_LIFE = timedelta(hours=24)
 """A mail without Message-ID is only recognised by its bytes, and only a day long: equal alarms are sent again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """One mailbox that the mail is for, the recipients that led there, and the ids of the rows to be."""
-
-    route: Route
-    recipients: tuple[str, ...]
-    message_id: UUID
-    thread_id: UUID
-    receipt_id: UUID
-    refusal_id: UUID
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unrouted:
-    """Recipients that the directory refused after DATA (a door that cannot ask before)."""
-
-    id: UUID
-    tenant_id: UUID
-    refusal: Refusal
-    recipients: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """One mail with all that is known before the database is asked. `deadline` is on the loop's clock."""
-
-    envelope: Envelope
-    message: Message
-    raw_sha256: bytes
-    raw_ids: Mapping[UUID, UUID]
-    raw_stored: bool
-    targets: tuple[Target, ...]
-    unrouted: tuple[Unrouted, ...]
-    deadline: float
-    checked: Checked
-    spam: SpamVerdict | None
-    contact_ids: Mapping[UUID, UUID]
-
-    @property
-    def rfc_message_id(self) -> str:
-        """The mail's own Message-ID or the deterministic stand-in."""
-        return own_id(self.message.rfc_message_id, self.raw_sha256)
-
-    @property
-    def cited(self) -> tuple[Citation, ...]:
-        """The cited ids in the order in which they are tried."""
-        message = self.message
-        return citations(self.rfc_message_id, message.in_reply_to, message.reference_ids, message.report_message_ids)
-
-    @property
-    def event(self) -> tuple[str, str] | None:
-        """The provider and its id of this event. One that is made of the bytes says no more than they do."""
-        provider, event_id = self.envelope.provider, self.envelope.provider_event_id
-        if provider is None or event_id is None or event_id == self.raw_sha256.hex():
-            return None
-        return provider, event_id
-
-    @property
-    def tokens(self) -> tuple[CitedToken, ...]:
-        """The reply tokens that the mail itself holds."""
-        return cited_tokens(self.message)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """The settings that the judgement depends on. `secrets` are those of the reply tokens."""
-
-    max_received: int
-    claim_life: timedelta
-    secrets: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

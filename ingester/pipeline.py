@@ -19,6 +19,7 @@ import structlog
 from ingester.auth.check import Authenticator
 from ingester.batcher import Batcher
 from ingester.burial import Burial
+from ingester.case import Case, Limits, Target, Unrouted
 from ingester.core.address import Address
 from ingester.core.backoff import pauses
 from ingester.core.envelope import Client, Door, Envelope, Route
@@ -27,7 +28,7 @@ from ingester.core.message import Message, digest
 from ingester.core.mime import Bounds
 from ingester.core.outcome import Outcome, Reason, Refusal
 from ingester.faults import Faults
-from ingester.judge import Case, Judgement, Limits, Target, Unrouted, judge, outcome, queries
+from ingester.judge import Judgement, judge, outcome, queries
 from ingester.settings import Settings
 from ingester.spam import SpamGate, SpamVerdict
 from ingester.store.db import Connection, Database, Trouble, Unavailable, classify, provoke_data_fault

@@ -3,8 +3,9 @@
 import asyncio
 from dataclasses import dataclass
 
+from ingester.case import Case
 from ingester.core.envelope import Envelope
-from ingester.judge import Case, Judgement, judge, queries
+from ingester.judge import Judgement, judge, queries
 from ingester.pipeline import Pipeline
 from ingester.store.db import Database
 from ingester.store.finding import find

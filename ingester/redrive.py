@@ -10,8 +10,9 @@ from enum import StrEnum
 from uuid import UUID
 
 from ingester.burial import describe
+from ingester.case import Case
 from ingester.core.outcome import Reason
-from ingester.judge import Case, Judgement, judge, queries
+from ingester.judge import Judgement, judge, queries
 from ingester.pipeline import Pipeline
 from ingester.store.db import Database, Trouble, classify
 from ingester.store.dead import Buried, lock, release, revive, settle
