@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from ingester.admission import Admission, admit, forwarder_names
+from ingester.admission import Admission, HandedIn, admit, forwarder_names
 from ingester.attaching import steps, token_ids
 from ingester.case import Case, Limits, Target
 from ingester.core.address import normalise
@@ -119,7 +119,8 @@ def _gates(
     refusal = refusal or loop_gate(case.message.received_count, limits.max_received)
     if refusal is not None:
         return refusal, ""
-    admission = admit(case.checked, envelope.client.ip, finding, standing)
+    by = HandedIn(door=envelope.door, client_ip=envelope.client.ip)
+    admission = admit(case.checked, by, finding, standing)
     if admission.refusal is not None:
         return admission.refusal, admission.trail["why"]
     found = steps(target.route, case.tokens, cited, finding, secrets=limits.secrets, now=envelope.received_at)
@@ -189,7 +190,7 @@ def _delivery(case: Case, target: Target, admitted: _Admitted, limits: Limits) -
         tag=route.tag,
         verdict=verdict,
         answered_status=status_of_answered(
-            verdict, case.message.report, attachment, vouched=_vouched_reporter(case, admission)
+            verdict, case.message.report, attachment, vouched=_vouched_reporter(admission)
         ),
         sender=admission.sender,
         quarantined=admission.quarantined or admitted.flagged_as_spam,
@@ -244,10 +245,11 @@ def _classified(case: Case, *, answers: bool) -> Verdict:
     )
 
 
-def _vouched_reporter(case: Case, admission: Admission) -> bool:
-    """Whether it is known who reports: by DKIM, not by an address that a connection may happen to have."""
-    by_dkim = any(one.method == "dkim" for one in admission.report.dmarc.aligned)
-    return by_dkim or case.envelope.door is Door.SES
+def _vouched_reporter(admission: Admission) -> bool:
+    """Whether it is known who reports: by DKIM, not by an address that a connection may happen to have. A mail that a
+    provider hands in is a stranger's like any other; what the provider itself reports comes to a route of its own.
+    """
+    return any(one.method == "dkim" for one in admission.report.dmarc.aligned)
 
 
 def _columns(admission: Admission) -> AuthColumns:

@@ -5,7 +5,7 @@ cannot do now is answered 4xx.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,8 +29,10 @@ from ingester.core.mime import Bounds
 from ingester.core.outcome import Outcome, Reason, Refusal
 from ingester.faults import Faults
 from ingester.judge import Judgement, judge, outcome, queries
+from ingester.placing import Placing
 from ingester.settings import Settings
 from ingester.spam import SpamGate, SpamVerdict
+from ingester.store.blobs import Blobs
 from ingester.store.db import Connection, Database, Trouble, Unavailable, classify, provoke_data_fault
 from ingester.store.dead import Caps
 from ingester.store.directory import Directory
@@ -83,6 +85,7 @@ class Pipeline:
         threads: Executor,
         authenticator: Authenticator,
         spam: SpamGate,
+        blobs: Blobs,
         watch: Callable[[Arrival], None] | None = None,
     ) -> None:
         self._watch = watch
@@ -94,6 +97,7 @@ class Pipeline:
         self._threads = threads
         self._authenticator = authenticator
         self._spam = spam
+        self._blobs = blobs
         store = settings.store
         self._commit_seconds = store.commit_seconds
         claim_life = timedelta(days=store.claim_days)
@@ -123,7 +127,7 @@ class Pipeline:
 
     async def recipient(self, address: Address, client: Client, *, door: Door, mail_from: str) -> Route | Refusal:
         """May this recipient be taken? Refusals are noted here."""
-        tenant_id, answer = await self._route(address)
+        tenant_id, answer = await self.route(address)
         if isinstance(answer, Refusal):
             self.note_refusal(
                 reason=answer.reason,
@@ -135,7 +139,8 @@ class Pipeline:
             )
         return answer
 
-    async def _route(self, address: Address) -> tuple[UUID, Route | Refusal]:
+    async def route(self, address: Address) -> tuple[UUID, Route | Refusal]:
+        """Where an address leads, and whose it is: the tenant of a refusal too. Nothing is noted."""
         try:
             return await self._directory.resolve(address, self._sources.now())
         except Unavailable:
@@ -221,7 +226,8 @@ class Pipeline:
                 tenant_id=one.tenant_id,
             )
         refusal = next((one.refusal for one in unrouted if one.refusal.code.retry), unrouted[0].refusal)
-        return Outcome(reason=refusal.reason, arrival_id=envelope.arrival_id, final=refusal.final)
+        refused = tuple((text, one.refusal) for one in unrouted for text in one.recipients)
+        return Outcome(reason=refusal.reason, arrival_id=envelope.arrival_id, final=refusal.final, refused=refused)
 
     async def examine(
         self, envelope: Envelope, targets: tuple[Target, ...], unrouted: tuple[Unrouted, ...], deadline: float
@@ -271,7 +277,7 @@ class Pipeline:
         for recipient in envelope.recipients:
             tenant_id, answer = SYSTEM_TENANT, recipient.route or Refusal(reason=Reason.UNKNOWN_MAILBOX)
             if recipient.route is None:
-                tenant_id, answer = await self._route(recipient.address)
+                tenant_id, answer = await self.route(recipient.address)
             text = str(recipient.address)
             if isinstance(answer, Refusal):
                 unrouted.append(
@@ -301,28 +307,33 @@ class Pipeline:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     async def _settle(self, cases: Sequence[Case]) -> list[Outcome]:
+        return await self._insist(cases, Placing(self._blobs))
+
+    async def _insist(self, cases: Sequence[Case], placing: Placing) -> list[Outcome]:
         """Commit a batch, trying again what may pass; where one mail is the trouble, one by one."""
         loop = asyncio.get_running_loop()
         deadline = min(case.deadline for case in cases)
         waits = pauses()
         while True:
             try:
-                return await self._attempt(cases)
+                return await self._attempt(cases, placing)
             except Exception as error:  # noqa: BLE001  (sorted by `classify`; a surprise is a dead letter)
                 trouble, pause = classify(error), next(waits)
                 if trouble is Trouble.TRANSIENT and loop.time() + pause < deadline:
                     _log.warning("commit tried again", error=type(error).__name__, mails=len(cases))
                     await asyncio.sleep(pause)
                     continue
-                return await self._give_up(cases, trouble, error)
+                return await self._give_up(cases, placing, trouble, error)
 
-    async def _give_up(self, cases: Sequence[Case], trouble: Trouble | None, error: Exception) -> list[Outcome]:
+    async def _give_up(
+        self, cases: Sequence[Case], placing: Placing, trouble: Trouble | None, error: Exception
+    ) -> list[Outcome]:
         """Defer what the database cannot do now; of a batch with a bad mail, find it; keep the bad mail."""
         if trouble in (Trouble.TRANSIENT, Trouble.LASTING):
             _log.error("the store is unavailable", error=type(error).__name__, mails=len(cases))
             return [self._deferred(case.envelope) for case in cases]
         if len(cases) > 1:
-            return [(await self._settle([case]))[0] for case in cases]
+            return [(await self._insist([case], placing))[0] for case in cases]
         case = cases[0]
         if isinstance(error, EventConflict):
             return [self._conflict(case.envelope)]
@@ -336,23 +347,35 @@ class Pipeline:
         )
         return [kept]
 
-    async def _attempt(self, cases: Sequence[Case]) -> list[Outcome]:
-        """One read, the judging, one write per tenant, one commit."""
-        wanted = [queries(case) for case in cases]
+    async def _attempt(self, cases: Sequence[Case], placing: Placing) -> list[Outcome]:
+        """One read, the judging, one write per tenant, one commit; between them the uploads, if bytes go elsewhere."""
         async with self._database.connection() as connection:
-            self._faults.hit("find")
-            found = iter(await find(connection, [query for group in wanted for query in group]))
-            self._faults.hit("decide")
-            judged = [
-                (case, judge(case, [next(found) for _ in group], self.limits))
-                for case, group in zip(cases, wanted, strict=True)
-            ]
-            written = await self._commit(connection, judged)
-        return [outcome(case, judgement, rows) for (case, judgement), rows in zip(judged, written, strict=True)]
+            judged = await self._judge(connection, cases)
+            if not self._blobs.on:
+                return await self._commit(connection, judged)
+        placed = await placing.place(judged)
+        self._faults.hit("uploaded")
+        ready = [(case, one) for case, one in zip(cases, placed, strict=True) if one is not None]
+        told: Iterator[Outcome] = iter(())
+        if ready:
+            async with self._database.connection() as connection:
+                told = iter(await self._commit(connection, ready))
+        return [
+            self._deferred(case.envelope) if one is None else next(told)
+            for case, one in zip(cases, placed, strict=True)
+        ]
 
-    async def _commit(
-        self, connection: Connection, judged: Sequence[tuple[Case, Judgement]]
-    ) -> list[list[tuple[UUID, Written]]]:
+    async def _judge(self, connection: Connection, cases: Sequence[Case]) -> list[tuple[Case, Judgement]]:
+        wanted = [queries(case) for case in cases]
+        self._faults.hit("find")
+        found = iter(await find(connection, [query for group in wanted for query in group]))
+        self._faults.hit("decide")
+        return [
+            (case, judge(case, [next(found) for _ in group], self.limits))
+            for case, group in zip(cases, wanted, strict=True)
+        ]
+
+    async def _commit(self, connection: Connection, judged: Sequence[tuple[Case, Judgement]]) -> list[Outcome]:
         """Write all mails, grouped by tenant in key order, in one transaction."""
         written: list[list[tuple[UUID, Written]]] = [[] for _ in judged]
         tenants = sorted({mail.tenant_id for _, judgement in judged for mail in judgement.mails})
@@ -371,7 +394,7 @@ class Pipeline:
             self._faults.hit("before_commit")
             self._faults.soon("during_commit", asyncio.get_running_loop().call_soon)
         self._faults.hit("after_commit")
-        return written
+        return [outcome(case, judgement, rows) for (case, judgement), rows in zip(judged, written, strict=True)]
 
     def _conflict(self, envelope: Envelope) -> Outcome:
         self.note_refusal(

@@ -17,7 +17,8 @@ from ingester.pipeline import Pipeline
 from ingester.store.db import Database, Trouble, classify
 from ingester.store.dead import Buried, lock, release, revive, settle
 from ingester.store.finding import find
-from ingester.store.messages import read_raw, write
+from ingester.store.messages import write
+from ingester.store.raws import Raws
 
 
 class Ending(StrEnum):
@@ -41,12 +42,12 @@ class Redriven:
     message_ids: tuple[UUID, ...] = ()
 
 
-async def redrive(pipeline: Pipeline, database: Database, letter: Buried, *, apply: bool) -> Redriven:
+async def redrive(pipeline: Pipeline, database: Database, raws: Raws, letter: Buried, *, apply: bool) -> Redriven:
     """Try one dead letter again; without `apply` nothing is written. A database that is away raises."""
     if letter.state != "dead":
         return Redriven(id=letter.id, ending=Ending.NOT_DEAD, reason=letter.state)
     try:
-        case = await _case(pipeline, database, letter)
+        case = await _case(pipeline, database, raws, letter)
         return await _attempt(pipeline, database, letter, case, apply=apply)
     except Exception as error:
         if classify(error) in (Trouble.TRANSIENT, Trouble.LASTING):
@@ -58,9 +59,9 @@ async def redrive(pipeline: Pipeline, database: Database, letter: Buried, *, app
         return Redriven(id=letter.id, ending=Ending.STILL_DEAD, reason=detail)
 
 
-async def _case(pipeline: Pipeline, database: Database, letter: Buried) -> Case:
+async def _case(pipeline: Pipeline, database: Database, raws: Raws, letter: Buried) -> Case:
     async with database.connection() as connection:
-        raw = await read_raw(connection, letter.tenant_id, letter.raw_id)
+        raw = await raws.read(connection, letter.tenant_id, letter.raw_id)
     envelope = revive(letter, raw)
     targets, unrouted = await pipeline.targets(envelope)
     # A domain may have changed hands since: the letter belongs to its tenant, and only its mailboxes may have it.

@@ -28,7 +28,7 @@ from ingester.core.resolve import (
 from ingester.core.token import token_in_local_part, verify
 from ingester.store.db import Connection
 from ingester.store.finding import Outbound, Query, find
-from ingester.store.messages import read_raw
+from ingester.store.raws import Raws
 from ingester.store.unmatched import Unmatched, bring_home, match, unmatched
 
 PAGE = 100
@@ -54,6 +54,7 @@ class Rematched:
 
 async def rematch(
     connection: Connection,
+    raws: Raws,
     tenant_ids: Sequence[UUID],
     since: datetime,
     *,
@@ -66,7 +67,7 @@ async def rematch(
     after = _FIRST
     while page := await unmatched(connection, tenant_ids, since, after=after, limit=PAGE):
         for one in page:
-            found = await _judge(connection, one, bounds, secrets)
+            found = await _judge(connection, raws, one, bounds, secrets)
             attachment = found.attachment
             if attachment.reply_to is None or attachment.method is None:
                 continue
@@ -96,9 +97,11 @@ class _Found:
     """None where the mail has no Message-ID: then only its bytes tell that it came again."""
 
 
-async def _judge(connection: Connection, one: Unmatched, bounds: Bounds, secrets: Sequence[bytes]) -> _Found:
+async def _judge(
+    connection: Connection, raws: Raws, one: Unmatched, bounds: Bounds, secrets: Sequence[bytes]
+) -> _Found:
     """The decision of today, by the same steps as an arrival's."""
-    raw = await read_raw(connection, one.tenant_id, one.raw_id)
+    raw = await raws.read(connection, one.tenant_id, one.raw_id)
     message = digest(raw, bounds)
     tokens, cited = cited_tokens(message), _cited(message)
     route = Route(

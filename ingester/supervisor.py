@@ -1,7 +1,7 @@
 """Worker processes: run one, or supervise several behind SO_REUSEPORT. A dead one is started again; all drain together.
 
 The supervisor does nothing else: no loop, no threads, no database. It holds the ports by bound sockets that never
-listen.
+listen, and the unix sockets for the workers, which share them.
 """
 
 import asyncio
@@ -12,16 +12,16 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from types import FrameType
 
 import structlog
 import uvloop
 
 from ingester.app import App
-from ingester.settings import Listen, Settings
-from ingester.transport.listener import bind
+from ingester.settings import Listen, Settings, UnixListen
+from ingester.transport.sockets import SocketFile, address, bind, bind_unix
 
 RESTART_SECONDS = 1.0
 """A worker that dies younger than this is started again only after as long a pause."""
@@ -44,21 +44,40 @@ def run(main: Callable[[], Coroutine[None, None, int]]) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sockets:
-    """Bound sockets, by door."""
+    """Bound sockets, by door, and the files of unix sockets that this process has made."""
 
     smtp: Sequence[socket.socket]
     http: Sequence[socket.socket]
+    lmtp: Sequence[socket.socket]
+    files: Sequence[SocketFile]
+
+    @property
+    def unix(self) -> tuple[socket.socket, ...]:
+        """Those that have a file: bound once, whatever the number of workers."""
+        return tuple(one for one in self.lmtp if one.family == socket.AF_UNIX)
+
+    def remove_files(self) -> None:
+        """Let nobody find the unix sockets any more."""
+        for file in self.files:
+            file.remove()
 
 
 def bind_all(settings: Settings, *, reuse_port: bool) -> Sockets:
     """Bind what the settings name. Raises OSError when an address cannot be had; then nothing stays bound."""
-    smtp = bind(settings.smtp.listen, reuse_port=reuse_port)
-    try:
-        return Sockets(smtp=smtp, http=bind(settings.http.listen, reuse_port=reuse_port))
-    except OSError:
-        for one in smtp:
-            one.close()
-        raise
+    lmtp, files = settings.lmtp, []
+    with ExitStack() as undo:
+        smtp = [undo.enter_context(one) for one in bind(settings.smtp.listen, reuse_port=reuse_port)]
+        http = [undo.enter_context(one) for one in bind(settings.http.listen, reuse_port=reuse_port)]
+        tcp = [where for where in lmtp.listen if isinstance(where, Listen)]
+        ours = [undo.enter_context(one) for one in bind(tcp, reuse_port=reuse_port)]
+        for where in lmtp.listen:
+            if isinstance(where, UnixListen):
+                sock = bind_unix(where, mode=int(lmtp.socket_mode, 8), group=lmtp.socket_group)
+                ours.append(undo.enter_context(sock))
+                files.append(SocketFile.of(sock))
+                undo.callback(files[-1].remove)
+        undo.pop_all()
+    return Sockets(smtp=smtp, http=http, lmtp=ours, files=files)
 
 
 async def serve_one(settings: Settings, sockets: Sockets) -> int:
@@ -68,25 +87,20 @@ async def serve_one(settings: Settings, sockets: Sockets) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     app = App(settings)
-    await app.start(sockets.smtp, sockets.http)
+    await app.start(sockets.smtp, sockets.http, lmtp=sockets.lmtp)
     _log.info("serving", **_addresses(sockets), pid=os.getpid())
     await stop.wait()
+    sockets.remove_files()
     _log.info("draining", pid=os.getpid())
     await app.drain()
     _log.info("stopped", pid=os.getpid())
     return 0
 
 
-def address(listener: socket.socket) -> str:
-    """host:port of a bound socket, an IPv6 host in brackets."""
-    host, port = listener.getsockname()[:2]
-    return f"[{host}]:{port}" if listener.family == socket.AF_INET6 else f"{host}:{port}"
-
-
 def _addresses(sockets: Sockets) -> dict[str, list[str]]:
     """Where each door listens, for the log."""
-    doors = {"smtp": sockets.smtp, "http": sockets.http}
-    return {name: [address(one) for one in listeners] for name, listeners in doors.items() if listeners}
+    doors = {"smtp": sockets.smtp, "lmtp": sockets.lmtp, "http": sockets.http}
+    return {name: [str(address(one)) for one in listeners] for name, listeners in doors.items() if listeners}
 
 
 class Supervisor:
@@ -95,11 +109,12 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._workers: dict[int, float] = {}
+        self._reserved: Sockets | None = None
         self._stopping = False
 
     def run(self) -> int:
         """Fork the workers and wait for them. Returns 0 when all of them ended in order."""
-        reserved = bind_all(self._settings, reuse_port=True)
+        self._reserved = reserved = bind_all(self._settings, reuse_port=True)
         settings = _with_ports(self._settings, reserved)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
@@ -107,7 +122,7 @@ class Supervisor:
         failed = False
         while not self._stopping or self._workers:
             while not self._stopping and len(self._workers) < settings.workers:
-                self._start(settings)
+                self._start(settings, reserved.unix)
             pid, status = self._wait()
             if pid == 0:
                 continue
@@ -120,7 +135,7 @@ class Supervisor:
                 time.sleep(RESTART_SECONDS)
         return 1 if failed else 0
 
-    def _start(self, settings: Settings) -> None:
+    def _start(self, settings: Settings, unix: Sequence[socket.socket]) -> None:
         parent = os.getpid()
         ours = {signal.SIGTERM, signal.SIGINT}
         # Between fork and its own handlers the child must not run ours: it would signal its siblings.
@@ -136,7 +151,9 @@ class Supervisor:
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ours)
             _die_with(parent)
-            status = run(lambda: serve_one(settings, bind_all(settings, reuse_port=True)))
+            bound = bind_all(settings, reuse_port=True)
+            sockets = replace(bound, lmtp=(*bound.lmtp, *unix))
+            status = run(lambda: serve_one(settings, sockets))
         except Exception:  # noqa: BLE001  (the child must not unwind into the supervisor's code)
             _log.exception("worker failed")
         finally:
@@ -157,7 +174,15 @@ class Supervisor:
             self._stopping = True
             signal.signal(signal.SIGALRM, self._kill)
             signal.setitimer(signal.ITIMER_REAL, self._settings.drain_seconds + GRACE_SECONDS)
+            self._close_unix()
         self._signal(signal.SIGTERM)
+
+    def _close_unix(self) -> None:
+        """While this process held them, the kernel would take connections that no worker accepts any more."""
+        if self._reserved is not None:
+            self._reserved.remove_files()
+            for one in self._reserved.unix:
+                one.close()
 
     def _kill(self, number: int, frame: FrameType | None) -> None:
         del number, frame
@@ -170,15 +195,15 @@ class Supervisor:
 
 
 def _with_ports(settings: Settings, reserved: Sockets) -> Settings:
-    """The settings with the ports that the kernel chose, so that all workers bind the same."""
-    smtp = settings.smtp.model_copy(update={"listen": tuple(_listen(one) for one in reserved.smtp)})
-    http = settings.http.model_copy(update={"listen": tuple(_listen(one) for one in reserved.http)})
-    return settings.model_copy(update={"smtp": smtp, "http": http})
+    """The settings with the ports that the kernel chose, so that all workers bind the same; unix sockets they share."""
+    smtp = settings.smtp.model_copy(update={"listen": _tcp(reserved.smtp)})
+    http = settings.http.model_copy(update={"listen": _tcp(reserved.http)})
+    lmtp = settings.lmtp.model_copy(update={"listen": _tcp(reserved.lmtp)})
+    return settings.model_copy(update={"smtp": smtp, "http": http, "lmtp": lmtp})
 
 
-def _listen(listener: socket.socket) -> Listen:
-    host, port = listener.getsockname()[:2]
-    return Listen(host=host, port=port)
+def _tcp(sockets: Sequence[socket.socket]) -> tuple[Listen, ...]:
+    return tuple(where for where in map(address, sockets) if isinstance(where, Listen))
 
 
 def _die_with(parent: int) -> None:

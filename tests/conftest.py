@@ -6,13 +6,17 @@ from pathlib import Path
 import pytest
 
 from tests import dns_guard
+from tests.blobs import blobs, bucket, pytest_generate_tests
 from tests.daemon import free_port
 from tests.dns_guard import no_real_dns
 from tests.postgres import database_url, empty_database_url, own_postgres, postgres
 from tests.quiet_dns import quiet_dns
 from tests.skips import pytest_addoption, pytest_configure
+from tests.swift import session_swift, swift
 
 __all__ = [
+    "blobs",
+    "bucket",
     "database_url",
     "empty_database_url",
     "no_real_dns",
@@ -20,7 +24,10 @@ __all__ = [
     "postgres",
     "pytest_addoption",
     "pytest_configure",
+    "pytest_generate_tests",
     "quiet_dns",
+    "session_swift",
+    "swift",
 ]
 
 ROOT = Path(__file__).parent.parent

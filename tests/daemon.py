@@ -30,6 +30,10 @@ END_SECONDS = 60.0
 """Safety nets. What is waited for takes a second or two."""
 
 
+OF_THIS_TEST: dict[str, str] = {}
+"""Settings that every process of the test that runs is started with; fixtures fill it and empty it again."""
+
+
 class Died(AssertionError):
     """The daemon ended while something was expected of it."""
 
@@ -124,8 +128,11 @@ class Daemon:
 
 
 def free_port() -> int:
-    """A port that nothing listens on, below the ephemeral range so that no client socket takes it meanwhile."""
-    for port in range(10_000 + os.getpid() % 5_000, 20_000):
+    """A port that nothing listens on, below the ephemeral range so that no client socket takes it meanwhile.
+
+    Processes that run side by side have neighbouring ids: each looks in a stretch of its own.
+    """
+    for port in range(10_000 + os.getpid() * 997 % 9_000, 20_000):
         with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -152,7 +159,7 @@ def clean_environment() -> dict[str, str]:
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     environment.setdefault("PYTHONPYCACHEPREFIX", str(CACHE / "bytecode"))
     environment["INGESTER_DNS__NAMESERVERS"] = nameservers()
-    return environment
+    return environment | OF_THIS_TEST
 
 
 def command(database_url: str | None, *arguments: object, status: int = 0, **settings: str) -> str:

@@ -3,7 +3,7 @@
 set -eu
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
 . "$ROOT/deploy/environment.sh"
-make_environment dev embedded
+make_environment dev embedded s3
 tier="not long"
 if [ "${1:-}" = --all ]; then
     tier=""

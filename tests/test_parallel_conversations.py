@@ -62,6 +62,7 @@ async def judge_again(ours: Office) -> None:
         since, settings = now() - timedelta(days=1), ours.app.settings
         found = rematch(
             connection,
+            ours.app.raws,
             [ours.tenant_id],
             since,
             bounds=bounds(settings),

@@ -16,8 +16,11 @@ from ingester.core.address import parse_path
 from ingester.core.envelope import Client, Door, Envelope, Recipient
 from ingester.core.outcome import Outcome, Reason
 from ingester.settings import Settings, load
-from tests.daemon import Town, settle
+from tests.blobs import stored_bytes
+from tests.daemon import OF_THIS_TEST, Town, settle
 from tests.quiet_dns import nameservers
+
+pytestmark = pytest.mark.usefixtures("blobs")
 
 
 @pytest.fixture
@@ -26,7 +29,7 @@ async def town(database_url: str) -> Town:
 
 
 def settings(url: str, **more: Any) -> Settings:
-    ours = load({}, env="development", dns__nameservers=nameservers(), **more)
+    ours = load(OF_THIS_TEST, env="development", dns__nameservers=nameservers(), **more)
     return ours.model_copy(update={"database_url": SecretStr(url)})
 
 
@@ -84,6 +87,7 @@ async def row(town: Town, outcome: Outcome) -> dict[str, Any]:
 # -- whom it is for --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.s3
 async def test_a_mail_becomes_its_rows(app: App, town: Town) -> None:
     raw = mail("first")
     outcome = await send(app, raw)
@@ -96,8 +100,8 @@ async def test_a_mail_becomes_its_rows(app: App, town: Town) -> None:
     assert message["body_text"].strip() == "Body of first."
     assert (message["reply_match_status"], message["delivery_role"]) == ("unmatched", "to")
     assert message["decision"]
-    stored = await town.fetch("SELECT data, size FROM raws WHERE id = $1", message["raw_id"])
-    assert (stored[0]["data"], stored[0]["size"]) == (raw, len(raw))
+    stored = await town.fetch("SELECT data, blob_key, size FROM raws WHERE id = $1", message["raw_id"])
+    assert (stored_bytes(stored[0]), stored[0]["size"]) == (raw, len(raw))
     receipts = await town.fetch("SELECT * FROM receipts")
     assert [(r["message_id"], r["arrival_id"], r["duplicate"]) for r in receipts] == [
         (message["id"], outcome.arrival_id, False)
@@ -207,6 +211,7 @@ async def test_a_deferred_recipient_makes_the_reply_a_4xx_and_the_retry_stores_o
 # -- once and only once ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.s3
 async def test_the_same_mail_twice_is_one_message_with_two_receipts(app: App, town: Town) -> None:
     first, second = await send(app, mail("same")), await send(app, mail("same"))
     assert (first.reason, second.reason) == (Reason.ACCEPTED, Reason.DUPLICATE)
@@ -433,6 +438,7 @@ async def test_a_mail_we_cannot_digest_is_a_dead_letter_and_a_yes(town: Town, fa
         await app.close()
 
 
+@pytest.mark.s3
 async def test_one_bad_mail_in_a_shared_commit_falls_back_to_one_by_one(town: Town) -> None:
     app = await broken(town, "commit:data@1", store__connections=2)
     try:

@@ -263,3 +263,9 @@ def test_all_faults_are_told_at_once_and_no_value_with_them(tmp_path: Path) -> N
     for name in environ.keys() - {"INGESTER_CONFIG"}:
         assert any(fault.startswith(name) for fault in found), name
     assert "hush" not in "\n".join(found)
+
+
+def test_an_object_is_not_swept_while_its_mail_may_be_committed() -> None:
+    with pytest.raises(SettingsError, match="INGESTER_STORE__ORPHAN_HOURS must be far more than"):
+        load({"INGESTER_STORE__ORPHAN_HOURS": "1", "INGESTER_STORE__COMMIT_SECONDS": "900"}, env="development")
+    load({"INGESTER_STORE__ORPHAN_HOURS": "1"}, env="development")

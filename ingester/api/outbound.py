@@ -8,7 +8,7 @@ A mailbox or a message of another tenant is one that does not exist.
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 from uuid import UUID
 
 import msgspec
@@ -28,12 +28,14 @@ class Recipient(str):
     """An address, its domain a lower-case A-label."""
 
     __slots__ = ()
+    SCHEMA: ClassVar = {"type": "string", "format": "email"}
 
 
 class RfcId(str):
     """A Message-ID without its brackets."""
 
     __slots__ = ()
+    SCHEMA: ClassVar = {"type": "string", "maxLength": 998}
 
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=PLAIN)]

@@ -15,6 +15,7 @@ from ingester.auth.statements import Claim, Statement, read_statements, read_val
 
 __all__ = [
     "RESULTS_LIMIT",
+    "SES_ID",
     "Claim",
     "Statement",
     "authentication_results",
@@ -26,6 +27,10 @@ __all__ = [
 
 RESULTS_LIMIT = 1024
 """Characters of an ARC-Authentication-Results value that a report keeps."""
+
+SES_ID = "amazonses.com"
+"""What Amazon SES calls itself in its fields. Its hosts have another name."""
+_SES_HOST = re.compile(r"inbound-smtp\.[a-z0-9-]{1,40}\.amazonaws\.com")
 
 _FOLD = ";\r\n\t"
 _UNSAFE_IN_ID = re.compile(r"[^A-Za-z0-9._-]")
@@ -126,6 +131,8 @@ def _by_upstream(statements: Sequence[Statement], trusted: Collection[str], from
 
 
 def _is_host_of(host: str, upstream: str) -> bool:
+    if upstream == SES_ID and _SES_HOST.fullmatch(host):
+        return True
     return bool(upstream) and (host == upstream or host.endswith(f".{upstream}"))
 
 

@@ -23,6 +23,7 @@ COMMANDS = {
     "sender": ("ingester.cli.sender", "Allow and block senders, per tenant or mailbox."),
     "forwarder": ("ingester.cli.forwarder", "Trust forwarders: ARC sealers and upstreams."),
     "key": ("ingester.cli.key", "Make, list and revoke API keys."),
+    "intake": ("ingester.cli.intake", "Make, list and revoke tokens for mail over HTTP."),
     "token": ("ingester.cli.token", "Mint reply tokens, and say what one is worth."),
     "quota": ("ingester.cli.quota", "Set and list quotas of tenants and mailboxes."),
     "outbound": ("ingester.cli.outbound", "Register messages that an application sends."),
@@ -34,7 +35,10 @@ COMMANDS = {
     "refusals": ("ingester.cli.refusals", "List refusals: why a mail was not taken."),
     "explain": ("ingester.cli.explain", "Judge a mail without storing it, and show why."),
     "rematch": ("ingester.cli.rematch", "Judge stored unmatched mail again."),
+    "reconcile": ("ingester.cli.reconcile", "Hand in mail that lies in a bucket and was not announced."),
     "dead": ("ingester.cli.dead", "List, show and redrive dead letters."),
+    "delete": ("ingester.cli.delete", "Erase a stored message with its parts and bytes."),
+    "blobs": ("ingester.cli.blobs", "Delete objects without a mail from the object store."),
 }
 """Name of a command (and of the function that is it) -> its module and its line in the help."""
 

@@ -119,13 +119,16 @@ _BY_STATE = {
 
 
 def _fault_outside(error: Exception) -> str | None:
-    """What an error of the database or of DNS means for the operator, or None for others. No value is quoted."""
+    """What an error from outside means for the operator, or None for others. No value is quoted."""
     from ingester.auth.dns_servers import NoNameserver
     from ingester.store.db import Unavailable, classify
     from ingester.store.migrate import MigrationError
+    from ingester.store.objects import MissingExtra, ObjectsUnavailable
 
-    if isinstance(error, MigrationError | NoNameserver):
+    if isinstance(error, MigrationError | NoNameserver | MissingExtra):
         return str(error)
+    if isinstance(error, ObjectsUnavailable):
+        return f"The object store did not do it ({error}): check INGESTER_BLOBS and INGESTER_S3__*"
     if classify(error) is None and not isinstance(error, Unavailable):
         return None
     state = getattr(error, "sqlstate", None)

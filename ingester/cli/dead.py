@@ -169,7 +169,7 @@ async def _redrive(settings: "Settings", ids: Sequence[UUID], *, apply: bool) ->
                 chosen = [await _letter(connection, letter_id) for letter_id in ids]
             else:
                 chosen = list(reversed(await _letters(connection, None, "dead", ALL)))
-        return [await redriving.redrive(app.pipeline, app.database, letter, apply=apply) for letter in chosen]
+        return [await redriving.redrive(app.pipeline, app.database, app.raws, letter, apply=apply) for letter in chosen]
     finally:
         await app.close()
 

@@ -15,8 +15,8 @@ from rich.markup import escape
 
 from ingester.cli.context import Fail, settings_of
 from ingester.cli.samples import Sample, samples
-from ingester.cli.secret import with_secret
-from ingester.cli.serve import check_certificate, check_nameservers
+from ingester.cli.secret import with_inbound_token, with_secret
+from ingester.cli.serve import check_certificate, check_nameservers, check_objects
 from ingester.settings import Listen, Settings
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def dev(
     configure(settings)
     check_certificate(settings)
     check_nameservers(settings)
+    check_objects(settings)
     postgres = None
     try:
         sockets = bind_all(settings, reuse_port=False)
@@ -73,7 +74,8 @@ def dev(
             postgres = LocalPostgres(settings.dev_dir, port=port, say=lambda text: _console.print(text, style="dim"))
             url = postgres.start()
         settings = settings.model_copy(update={"database_url": SecretStr(url)})
-        context.exit(run(lambda: _dev(with_secret(settings), sockets, send_samples=send_samples)))
+        ready = with_inbound_token(with_secret(settings))
+        context.exit(run(lambda: _dev(ready, sockets, send_samples=send_samples)))
     except LocalPostgresError as error:
         raise Fail(str(error)) from error
     except OSError as error:
@@ -103,7 +105,7 @@ def _development(settings: Settings) -> Settings:
 
 async def _dev(settings: Settings, sockets: "Sockets", *, send_samples: bool) -> int:
     from ingester.app import App, apply_schema
-    from ingester.supervisor import address
+    from ingester.transport.sockets import address
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -112,11 +114,12 @@ async def _dev(settings: Settings, sockets: "Sockets", *, send_samples: bool) ->
     await apply_schema(settings)
     await _seed(settings)
     app = App(settings, watch=_print)
-    await app.start(sockets.smtp, sockets.http)
-    smtp, http = ([address(one) for one in door] for door in (sockets.smtp, sockets.http))
+    await app.start(sockets.smtp, sockets.http, lmtp=sockets.lmtp)
+    smtp, http = ([str(address(one)) for one in door] for door in (sockets.smtp, sockets.http))
     _banner(settings, smtp, http)
     sender = asyncio.create_task(_send(smtp[0])) if send_samples else None
     await stop.wait()
+    sockets.remove_files()
     _console.print("Stopping ...", style="dim")
     if sender is not None:
         sender.cancel()
@@ -146,10 +149,17 @@ def _banner(settings: Settings, smtp: list[str], http: list[str]) -> None:
     _console.print(f"  SMTP      {escape(', '.join(smtp))}")
     _console.print(f"  HTTP      {escape(', '.join(http))}")
     _console.print(f"  Postgres  {escape(dsn)}")
-    _console.print("\nSend a mail:", style="dim")
+    assert settings.inbound_token is not None
+    token = settings.inbound_token.get_secret_value()
+    _console.print(f"  Token     {escape(token)} (for HTTP)")
+    _console.print("\nSend a mail, by SMTP or by HTTP:", style="dim")
     _console.print(
         f"  printf 'Subject: Hello\\n\\nIt works.\\n' | .venv/bin/ingester send - --to {MAILBOXES[0]}@{DOMAIN}"
         + ("" if (host, port) == (DOOR.host, str(DOOR.port)) else f" --server {escape(smtp[0])}")
+    )
+    _console.print(
+        "  printf 'Subject: Hello\\n\\nIt works.\\n' | curl --data-binary @- -H 'Content-Type: message/rfc822'"
+        f" -u x:{escape(token)} 'http://{escape(http[0])}/events/inbound?recipient={MAILBOXES[0]}@{DOMAIN}'"
     )
     _console.print("Read the rows:", style="dim")
     _console.print('  psql "$(.venv/bin/ingester dsn)" -c "SELECT subject, reply_match_status FROM messages"')

@@ -40,7 +40,8 @@ def forwarder() -> None:
     type=_network,
     multiple=True,
     metavar="NETWORK",
-    help="For authserv_id: whence the upstream hands mail in. Anybody can write its header.",
+    help="For authserv_id: whence the upstream hands mail in. Anybody can write its header. "
+    "amazonses.com needs none: then it counts at the door of SES alone.",
 )
 @tenant_option
 @json_option
@@ -55,7 +56,10 @@ def add(
     as_json: bool,
 ) -> None:
     """Trust a forwarder: for one tenant, or without --tenant for all."""
-    if (kind == "authserv_id") != bool(networks):
+    from ingester.auth.results import SES_ID
+
+    has_own_door = kind == "authserv_id" and name == SES_ID
+    if (kind == "authserv_id") != bool(networks) and not has_own_door:
         raise click.UsageError("--network belongs to authserv_id, which needs at least one.")
 
     async def work(connection: "Connection") -> None:

@@ -6,19 +6,11 @@ from uuid import UUID
 import click
 
 from ingester.cli.context import Fail, json_option, new_id, print_json, print_table, query, tenant_option, utc
-from ingester.cli.naming import customer_named, tenants_named
+from ingester.cli.naming import customer_named, label, tenants_named
 
 if TYPE_CHECKING:
     from ingester.store.db import Connection
     from ingester.store.keys import ApiKey
-
-MAX_NAME = 100
-
-
-def _name(_: click.Context, __: click.Parameter, text: str) -> str:
-    if not (text.strip() and text.isprintable() and len(text) <= MAX_NAME):
-        raise click.BadParameter(f"a name has 1 to {MAX_NAME} printable characters")
-    return text.strip()
 
 
 @click.group()
@@ -28,7 +20,7 @@ def key() -> None:
 
 @key.command()
 @click.option("--tenant", metavar="SLUG", required=True, help="The tenant, by its slug.")
-@click.option("--name", metavar="NAME", required=True, callback=_name, help="What the key is for.")
+@click.option("--name", metavar="NAME", required=True, callback=label, help="What the key is for.")
 @json_option
 @click.pass_context
 def add(context: click.Context, *, tenant: str, name: str, as_json: bool) -> None:
@@ -36,7 +28,8 @@ def add(context: click.Context, *, tenant: str, name: str, as_json: bool) -> Non
     import secrets
     from datetime import UTC, datetime
 
-    from ingester.store.keys import ENTROPY_BYTES, key_text
+    from ingester.store.keys import key_text
+    from ingester.store.secret import ENTROPY_BYTES
 
     key_id, text = new_id(), key_text(secrets.token_bytes(ENTROPY_BYTES))
 

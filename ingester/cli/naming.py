@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from ingester.store.registry import Tenant
 
 
+MAX_LABEL = 100
+
+
+def label(_: click.Context, __: click.Parameter, text: str) -> str:
+    """For click: the name of a key or a token, chosen freely, or a usage error."""
+    if not (text.strip() and text.isprintable() and len(text) <= MAX_LABEL):
+        raise click.BadParameter(f"a name has 1 to {MAX_LABEL} printable characters")
+    return text.strip()
+
+
 def address_type(text: str) -> Address:
     """For click: an envelope address with a domain (RFC 5321, 4.1.2), or a usage error."""
     address = parse_path(text[1:-1] if text.startswith("<") and text.endswith(">") else text)

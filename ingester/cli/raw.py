@@ -1,7 +1,8 @@
 """`ingester raw`: the bytes of a stored mail, or of one part of it, exactly."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
@@ -13,6 +14,7 @@ from ingester.cli.naming import located
 
 if TYPE_CHECKING:
     from ingester.store.db import Connection
+    from ingester.store.raws import Raws
     from ingester.store.reading import Located, StoredPart, StoredReceipt
 
 
@@ -36,11 +38,12 @@ def raw(
     """
     if with_trace and ordinal is not None:
         raise click.UsageError("--trace and --part exclude each other.")
+    raws = _raws(context)
     if ordinal is not None:
-        data = query(context, lambda connection: _part(connection, message_id, ordinal))
+        data = query(context, lambda connection: _part(connection, raws, message_id, ordinal))
     else:
         names = _names(context) if with_trace else None
-        data = query(context, lambda connection: _mail(connection, message_id, names))
+        data = query(context, lambda connection: _mail(connection, raws, message_id, names))
     if output is None:
         sys.stdout.buffer.write(data)
         return
@@ -48,6 +51,13 @@ def raw(
         output.write_bytes(data)
     except OSError as error:
         raise Fail(f"{output} cannot be written: {error.strerror}") from error
+
+
+def _raws(context: click.Context) -> "Raws":
+    from ingester.store.blobs import Blobs
+    from ingester.store.raws import Raws
+
+    return Raws(Blobs(settings_of(context)))
 
 
 class _Names(NamedTuple):
@@ -66,13 +76,15 @@ def _names(context: click.Context) -> _Names:
     return _Names(settings.smtp.hostname or socket.gethostname(), rules(settings).authserv_id)
 
 
-async def _mail(connection: "Connection", any_id: UUID, names: _Names | None) -> bytes:
+async def _mail(connection: "Connection", raws: "Raws", any_id: UUID, names: _Names | None) -> bytes:
     """The raw mail; `names` ask for the trace, beneath which no field may stand that claims to be ours."""
     from ingester.auth.results import without_ours
     from ingester.store import reading
 
     one = await located(connection, any_id)
-    data = await _raw(connection, one)
+    raw_id = await _raw_id(connection, one)
+    with _gone(any_id):
+        data = await raws.read(connection, one.tenant_id, raw_id)
     if names is None:
         return data
     if one.message_id is None:
@@ -81,9 +93,8 @@ async def _mail(connection: "Connection", any_id: UUID, names: _Names | None) ->
     return trace(receipts, names) + without_ours(data, names.authserv_id)
 
 
-async def _raw(connection: "Connection", one: "Located") -> bytes:
+async def _raw_id(connection: "Connection", one: "Located") -> UUID:
     from ingester.store import dead, reading
-    from ingester.store.messages import read_raw
 
     if one.message_id is not None:
         message = await reading.message(connection, one.tenant_id, one.message_id)
@@ -94,13 +105,19 @@ async def _raw(connection: "Connection", one: "Located") -> bytes:
         raw_id = None if letter is None else letter.raw_id
     if raw_id is None:
         raise Fail(f"The message {one.message_id or one.dead_letter_id} has no raw mail")
+    return raw_id
+
+
+@contextmanager
+def _gone(any_id: UUID) -> Iterator[None]:
     try:
-        return await read_raw(connection, one.tenant_id, raw_id)
+        yield
     except LookupError as error:
-        raise Fail(f"The raw mail of {one.message_id or one.dead_letter_id} is gone") from error
+        raise Fail(f"The raw mail of {any_id} is gone") from error
 
 
-async def _part(connection: "Connection", any_id: UUID, ordinal: int) -> bytes:
+async def _part(connection: "Connection", raws: "Raws", any_id: UUID, ordinal: int) -> bytes:
+    """One decoded part. Of the mail, only the range that the part is a view on is read."""
     from ingester.store import reading
 
     one = await located(connection, any_id)
@@ -110,20 +127,21 @@ async def _part(connection: "Connection", any_id: UUID, ordinal: int) -> bytes:
     part = next((part for part in found if part.ordinal == ordinal), None)
     if part is None:
         raise Fail(f"The message {one.message_id} has no part {ordinal}: its parts are 1 to {len(found)}")
-    if part.offset is None:
+    if part.offset is None or part.length is None:
         return await reading.part_bytes(connection, one.tenant_id, one.message_id, ordinal) or b""
-    return _decoded(await _raw(connection, one), part)
+    raw_id = await _raw_id(connection, one)
+    with _gone(any_id):
+        view = await raws.read_range(connection, one.tenant_id, raw_id, part.offset, part.length)
+    return _decoded(view, part)
 
 
-def _decoded(data: bytes, part: "StoredPart") -> bytes:
-    """Decode the view, and hold it against the sha256 that was stored when the mail came."""
+def _decoded(view: bytes, part: "StoredPart") -> bytes:
+    """Decode the view, and hold the result against the sha256 that was stored when the mail came."""
     from hashlib import sha256
 
     from ingester.core.content import decode_view
 
-    assert part.offset is not None
-    assert part.length is not None
-    decoded = decode_view(data, part.offset, part.length, part.encoding)
+    decoded = decode_view(view, 0, len(view), part.encoding)
     if sha256(decoded).hexdigest() != part.sha256:
         raise Fail(f"Part {part.ordinal} does not have the sha256 that was stored with it: the raw mail was changed")
     return decoded

@@ -46,13 +46,17 @@ def rematch(context: click.Context, *, since: datetime | None, tenant: str | Non
 
         from ingester import rematch as room
         from ingester.app import bounds
+        from ingester.store.blobs import Blobs
+        from ingester.store.raws import Raws
 
         tenant_ids = await tenants_named(connection, tenant)
+        blobs = Blobs(settings)
         screen = Console(stderr=True)
         with Progress(console=screen, transient=True, disable=as_json or not screen.is_terminal) as progress:
             task = progress.add_task("judging again", total=None)
             found = room.rematch(
                 connection,
+                Raws(blobs),
                 tenant_ids,
                 since,
                 bounds=bounds(settings),

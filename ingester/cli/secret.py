@@ -1,4 +1,4 @@
-"""The reply-token secret of a development directory: made once, so that tokens outlive a restart of `ingester dev`."""
+"""The secrets of a development directory: made once, so that what they sign or open outlives `ingester dev`."""
 
 import os
 import secrets
@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from ingester.settings import Settings
 
 FILE = "reply-token-secret"
+INBOUND_FILE = "inbound-token"
 _MAKE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
@@ -17,7 +18,7 @@ def with_secret(settings: Settings) -> Settings:
     """The settings with a secret: those that are set, else the one of the development directory."""
     if settings.reply_token_secrets:
         return settings
-    return settings.model_copy(update={"reply_token_secrets": (SecretStr(_secret_of(settings.dev_dir)),)})
+    return settings.model_copy(update={"reply_token_secrets": (SecretStr(_secret_of(settings.dev_dir, FILE)),)})
 
 
 def with_known_secret(settings: Settings) -> Settings:
@@ -25,8 +26,15 @@ def with_known_secret(settings: Settings) -> Settings:
     return with_secret(settings) if (settings.dev_dir / FILE).exists() else settings
 
 
-def _secret_of(directory: Path) -> str:
-    path = directory / FILE
+def with_inbound_token(settings: Settings) -> Settings:
+    """The settings with what providers show over HTTP: what is set, else the one of the development directory."""
+    if settings.inbound_token is not None:
+        return settings
+    return settings.model_copy(update={"inbound_token": SecretStr(_secret_of(settings.dev_dir, INBOUND_FILE))})
+
+
+def _secret_of(directory: Path, name: str) -> str:
+    path = directory / name
     directory.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError), os.fdopen(os.open(path, _MAKE, 0o600), "w") as file:
         file.write(secrets.token_hex(32))

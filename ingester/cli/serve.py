@@ -5,6 +5,8 @@ import click
 from ingester.cli.context import Fail, settings_of
 from ingester.settings import Settings
 
+_LISTEN = "INGESTER_SMTP__LISTEN, INGESTER_LMTP__LISTEN or INGESTER_HTTP__LISTEN"
+
 
 @click.command()
 @click.option("--migrate", "do_migrate", is_flag=True, help="Run pending migrations first.")
@@ -21,6 +23,7 @@ def serve(context: click.Context, *, do_migrate: bool) -> None:
     configure(settings)
     check_certificate(settings)
     check_nameservers(settings)
+    check_objects(settings)
     _ready(settings, do_migrate=do_migrate)
     try:
         if settings.workers > 1:
@@ -29,7 +32,7 @@ def serve(context: click.Context, *, do_migrate: bool) -> None:
             sockets = bind_all(settings, reuse_port=False)
             status = run(lambda: serve_one(settings, sockets))
     except OSError as error:
-        raise Fail(f"Cannot listen: {error}. Change INGESTER_SMTP__LISTEN or INGESTER_HTTP__LISTEN.") from error
+        raise Fail(f"Cannot listen: {error}. Change {_LISTEN}.") from error
     context.exit(status)
 
 
@@ -57,6 +60,21 @@ def check_nameservers(settings: Settings) -> None:
         resolver(settings)
     except NoNameserver as error:
         raise Fail(f"DNS: {error}") from error
+
+
+def check_objects(settings: Settings) -> None:
+    """Fail where objects can never be had. A bucket that is away now is no reason not to start: mail is deferred."""
+    from ingester.store.objects import MissingExtra, ObjectsUnavailable, open_objects, require_extra
+
+    try:
+        if settings.ses.buckets:
+            require_extra()
+        if settings.blobs != "postgres":
+            open_objects(settings.blobs, settings.s3)
+    except MissingExtra as error:
+        raise Fail(f"INGESTER_BLOBS and INGESTER_SES__BUCKETS: {error}") from error
+    except ObjectsUnavailable as error:
+        raise Fail(f"INGESTER_BLOBS cannot be used: it lacks an account or a key ({error})") from error
 
 
 def _ready(settings: Settings, *, do_migrate: bool) -> None:

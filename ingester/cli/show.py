@@ -6,7 +6,18 @@ from uuid import UUID
 
 import click
 
-from ingester.cli.context import Fail, console, json_option, plain, print_heading, print_json, query, settings_of, utc
+from ingester.cli.context import (
+    Fail,
+    console,
+    json_option,
+    plain,
+    print_heading,
+    print_json,
+    query,
+    settings_of,
+    short,
+    utc,
+)
 from ingester.cli.details import detail_lines
 from ingester.cli.naming import located
 
@@ -15,6 +26,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ingester.store.db import Connection
+    from ingester.store.delivery_events import DeliveryEvent
     from ingester.store.reading import StoredMessage, StoredPart, StoredReceipt, StoredThread, ThreadLine
 
 THREAD_LINES = 20
@@ -29,6 +41,8 @@ class Shown:
     decision: list[str]
     parts: "list[StoredPart]"
     receipts: "list[StoredReceipt]"
+    delivery_events: "list[DeliveryEvent]"
+    """What a provider told of a message of ours."""
     thread: "StoredThread | None"
     thread_messages: "list[ThreadLine]"
     authentication_results: str | None
@@ -69,6 +83,7 @@ def _field(receipts: "list[StoredReceipt]", authserv_id: str) -> str | None:
 async def _read(connection: "Connection", message_id: UUID, authserv_id: str) -> Shown:
     from ingester.cli.words import trail
     from ingester.store import reading
+    from ingester.store.delivery_events import events_of
 
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         one = await located(connection, message_id)
@@ -83,6 +98,7 @@ async def _read(connection: "Connection", message_id: UUID, authserv_id: str) ->
             decision=trail(message),
             parts=await reading.parts(connection, one.tenant_id, message.id),
             receipts=receipts,
+            delivery_events=list(await events_of(connection, one.tenant_id, message.id)),
             thread=await reading.thread(connection, one.tenant_id, message.thread_id),
             thread_messages=await reading.thread_lines(connection, one.tenant_id, message.thread_id, THREAD_LINES),
             authentication_results=_field(receipts, authserv_id),
@@ -110,6 +126,9 @@ def _print(shown: Shown) -> None:
     screen.print(_parts(shown.parts))
     print_heading("Receipts")
     screen.print(_receipts(shown.receipts))
+    if shown.delivery_events:
+        print_heading("Delivery")
+        screen.print(_events(shown.delivery_events))
     if shown.thread is not None:
         count = shown.thread.message_count
         print_heading(f"Thread {shown.thread.id}, {count} message{'' if count == 1 else 's'}")
@@ -139,6 +158,7 @@ def _facts(message: "StoredMessage") -> "Table":
         "tenant": message.tenant,
         "mailbox": f"{message.mailbox} ({message.delivery_role})" if message.delivery_role else message.mailbox,
         "kind": f"{message.direction} {message.kind}, {message.reply_match_status}",
+        "status": message.status if message.direction == "outbound" else None,
         "from": sender,
         "to": ", ".join(message.to_addresses),
         "cc": ", ".join(message.cc_addresses),
@@ -181,6 +201,18 @@ def _receipts(receipts: "list[StoredReceipt]") -> "Table":
         row = (f"<{one.envelope_from}>", ", ".join(one.envelope_to), one.client_ip, one.helo, one.tls, one.arrival_id)
         what = "duplicate" if one.duplicate else ("redriven" if one.dead_letter_id else "")
         table.add_row(utc(one.received_at), one.door, *(_cell(value) for value in row), what)
+    return table
+
+
+def _events(events: "list[DeliveryEvent]") -> "Table":
+    """Of a refusal the first reason: the others are in the JSON."""
+    table = _table("time", "event", "makes it", "for", "by", "detail")
+    for one in events:
+        first: dict[str, str] = next(iter(one.detail.get("recipients", ())), {})
+        why = first.get("diagnostic") or one.detail.get("smtp_response") or one.detail.get("type")
+        recipients = short(", ".join(one.recipients))
+        row = (one.kind, one.status, recipients, one.provider, None if why is None else short(str(why)))
+        table.add_row(utc(one.occurred_at), *(_cell(value) for value in row))
     return table
 
 

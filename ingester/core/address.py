@@ -56,7 +56,7 @@ def parse_path(text: str) -> Address | None:
     if text.lower() == "postmaster":
         return Address(local="postmaster", domain="")
     local, domain = _split(text)
-    if local is None or not local or len(local.encode("utf-8", "surrogateescape")) > LOCAL_LIMIT:
+    if local is None or not local or len(local.encode("utf-8", "surrogatepass")) > LOCAL_LIMIT:
         return None
     if not local.isprintable() and any(ord(c) < 32 or ord(c) == 127 or "\ud800" <= c <= "\udfff" for c in local):
         return None

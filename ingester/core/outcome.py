@@ -117,7 +117,8 @@ class Stored:
 class Outcome:
     """What became of one mail. Only a `reason` of accepted or duplicate means that everything is committed.
 
-    `refused` says it recipient by recipient, for a door that answers each (LMTP); it is empty where all share a fate.
+    `refused` names the recipients that are not served and why: some doors answer each (LMTP, HTTP). It is empty where
+    none could be judged alone (a dead letter, a store that is away).
     """
 
     reason: Reason

@@ -85,6 +85,10 @@ class Lmtp(Group):
         (),
         description="networks whose XCLIENT, XFORWARD or PROXY header tells the real client; a unix socket is trusted",
     )
+    socket_mode: str = Field(
+        "0660", pattern="^0?[0-7]{3}$", description="mode of a unix socket: who may open it may say who sent a mail"
+    )
+    socket_group: str = Field("", description="its group, such as that of the MTA; the daemon's own by default")
 
 
 class Providers(Group):
@@ -199,12 +203,26 @@ class Store(Group):
     )
     commit_seconds: float = Field(60, gt=0, description="how long after the final dot a mail may wait for its commit")
     batch: int = Field(16, ge=1, le=256, description="mails that may share a commit")
+    uploads: int = Field(16, ge=1, le=256, description="mails on their way to the object store at once, per worker")
+    orphan_hours: float = Field(
+        24, ge=1, description="age from which an object without a mail is deleted from the object store"
+    )
+    sweep_hours: float = Field(24, ge=0, description="how often the object store is searched for those; 0 is never")
     claim_days: int = Field(14, ge=1, description="how long a second arrival of a mail is known as a duplicate")
     refusal_days: int = Field(30, ge=1, description="how long refusals are kept")
     dead_letters_per_hour: int = Field(
         1000, ge=1, description="dead letters a tenant may get before further ones are deferred"
     )
     dead_letters_per_prefix_hour: int = Field(200, ge=1, description="the same from one client prefix")
+
+    @model_validator(mode="after")
+    def _patient(self) -> "Store":
+        if self.orphan_hours * 3600 < 10 * self.commit_seconds:
+            raise ValueError(
+                "INGESTER_STORE__ORPHAN_HOURS must be far more than INGESTER_STORE__COMMIT_SECONDS: "
+                "an object is older than its mail"
+            )
+        return self
 
 
 class Log(Group):

@@ -86,6 +86,8 @@ class Settings(BaseSettings):
             faults.append("INGESTER_HTTP__LISTEN needs INGESTER_INBOUND_TOKEN in production: set it")
         if self.max_bytes_in_flight < self.max_message_bytes:
             faults.append("INGESTER_MAX_BYTES_IN_FLIGHT must hold at least one mail of INGESTER_MAX_MESSAGE_BYTES")
+        if self.ses.buckets and self.max_bytes_in_flight < self.ses.max_message_bytes:
+            faults.append("INGESTER_MAX_BYTES_IN_FLIGHT must hold at least one mail of INGESTER_SES__MAX_MESSAGE_BYTES")
         if faults:
             raise ValueError("\n".join(faults))
         return self

@@ -14,6 +14,7 @@ import msgspec
 from asyncpg.pool import PoolConnectionProxy
 
 from ingester.settings import Settings
+from ingester.store.objects import MissingExtra, ObjectsUnavailable
 
 Connection: TypeAlias = asyncpg.Connection | PoolConnectionProxy
 """What a store function takes first: a connection of the pool or one of its own."""
@@ -36,7 +37,7 @@ _RETRY_AT_ONCE = (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCac
 
 
 def classify(error: BaseException) -> Trouble | None:
-    """Say what an error means, or None when it does not come from the database (a surprise of our own)."""
+    """Say what an error means, or None when it comes from neither database nor objects (a surprise of our own)."""
     if isinstance(error, _RETRY_AT_ONCE):
         return Trouble.TRANSIENT
     if isinstance(error, asyncpg.PostgresError):
@@ -46,6 +47,8 @@ def classify(error: BaseException) -> Trouble | None:
         return Trouble.LASTING if state[:2] in _LASTING_CLASSES else Trouble.TRANSIENT
     if isinstance(error, asyncpg.DataError):
         return Trouble.DATA
+    if isinstance(error, ObjectsUnavailable | MissingExtra):
+        return Trouble.TRANSIENT
     if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError | TimeoutError | EOFError):
         return Trouble.TRANSIENT
     return None

@@ -1,4 +1,4 @@
-"""Removing what is over its time: claims, events of providers, refusals. In small steps: no lock is held long."""
+"""Removing what is over its time: claims, events, refusals. In small steps: no lock is held long."""
 
 from datetime import datetime, timedelta
 
@@ -48,6 +48,22 @@ async def expire_refusals(connection: Connection, now: datetime, days: int) -> N
             DELETE FROM refusals r USING (
                 SELECT tenant_id, id FROM refusals WHERE minute <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED
             ) old WHERE r.tenant_id = old.tenant_id AND r.id = old.id
+            """,
+            now - timedelta(days=days),
+        )
+
+
+async def expire_delivery_events(connection: Connection, now: datetime, days: int) -> None:
+    """Remove delivery events older than `days` that belong to no message of ours: that mail was sent without us."""
+    removed = STEP
+    while removed == STEP:
+        removed = await _removed(
+            connection,
+            """
+            DELETE FROM delivery_events e USING (
+                SELECT tenant_id, id FROM delivery_events WHERE message_id IS NULL AND received_at <= $1
+                LIMIT $2 FOR UPDATE SKIP LOCKED
+            ) old WHERE e.tenant_id = old.tenant_id AND e.id = old.id
             """,
             now - timedelta(days=days),
         )

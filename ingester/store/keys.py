@@ -3,9 +3,6 @@
 Finding the holder is the one query that has no tenant to carry: it is how the tenant is found.
 """
 
-import base64
-import hashlib
-import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,11 +10,9 @@ from typing import Final
 from uuid import UUID
 
 from ingester.store.db import Connection
+from ingester.store.secret import is_same, secret_hash, secret_text
 
 PREFIX: Final = "igk_"
-ENTROPY_BYTES: Final = 32
-_NOBODY: Final = bytes(hashlib.sha256().digest_size)
-"""What an unknown key is compared with, so that it costs what a known one costs. No key has this hash."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,14 +39,7 @@ class Holder:
 
 def key_text(entropy: bytes) -> str:
     """The text of a key: `igk_` and 256 bits in lower-case base32. Raises ValueError on another number of bits."""
-    if len(entropy) != ENTROPY_BYTES:
-        raise ValueError(f"a key needs {ENTROPY_BYTES} bytes of entropy")
-    return PREFIX + base64.b32encode(entropy).decode("ascii").rstrip("=").lower()
-
-
-def key_hash(text: str) -> bytes:
-    """What is stored of a key. No salt and no stretching: 256 random bits cannot be guessed, and it must be found."""
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+    return secret_text(PREFIX, entropy)
 
 
 async def add_key(connection: Connection, *, key_id: UUID, tenant_id: UUID, name: str, text: str, at: datetime) -> None:
@@ -61,7 +49,7 @@ async def add_key(connection: Connection, *, key_id: UUID, tenant_id: UUID, name
         key_id,
         tenant_id,
         name,
-        key_hash(text),
+        secret_hash(text),
         at,
     )
 
@@ -99,7 +87,7 @@ async def holder(connection: Connection, text: str, at: datetime) -> Holder | No
 
     The use is noted at most once a minute, so that a busy application does not write a row with each call.
     """
-    wanted = key_hash(text)
+    wanted = secret_hash(text)
     row = await connection.fetchrow(
         """
         WITH used AS (
@@ -114,7 +102,7 @@ async def holder(connection: Connection, text: str, at: datetime) -> Holder | No
         wanted,
         at,
     )
-    same = hmac.compare_digest(wanted, _NOBODY if row is None else row["hash"])
+    same = is_same(wanted, None if row is None else row["hash"])
     if row is None or not same or row["revoked_at"] is not None:
         return None
     return Holder(key_id=row["id"], tenant_id=row["tenant_id"], tenant=row["slug"])

@@ -15,11 +15,13 @@ from ingester.core.address import normalise
 from ingester.core.envelope import Envelope
 from ingester.core.kind import Verdict
 from ingester.core.message import Message
+from ingester.core.outbound_status import outranked_by
 from ingester.core.outcome import Reason
 from ingester.core.resolve import Attachment, Method, Sender, id_hash
 from ingester.core.rows import PartRow
 from ingester.store.db import Connection
 from ingester.store.provider_events import Event, claim_events
+from ingester.store.trash import discard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +92,8 @@ class Mail:
     """For a contact that may be made of the sender."""
     deliveries: tuple[Delivery, ...]
     refused: tuple[Refused, ...]
+    blob_key: str | None = None
+    """The URL of the object with the bytes, written before; None where they go into the row."""
     event: Event | None = None
     """The provider's event that brought it, where it has an id of its own."""
 
@@ -139,7 +143,7 @@ async def write(connection: Connection, tenant_id: UUID, mails: Sequence[Mail]) 
         *(_columns(mentions, 4)),
         sorted({_root(mail, delivery) for mail in mails for delivery in mail.deliveries}),
     )
-    return [
+    written = [
         Written(
             mail=row["mail"],
             mailbox_id=row["mailbox"],
@@ -149,6 +153,11 @@ async def write(connection: Connection, tenant_id: UUID, mails: Sequence[Mail]) 
         )
         for row in rows
     ]
+    fresh = {one.mail for one in written if not one.duplicate}
+    needless = [(mail.raw_id, mail.blob_key) for n, mail in enumerate(mails) if mail.blob_key and n not in fresh]
+    if needless:
+        await discard(connection, tenant_id, needless)
+    return written
 
 
 def _root(mail: Mail, delivery: Delivery) -> int:
@@ -166,13 +175,14 @@ def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
 
 def _mail(mail: Mail, raws: list[bytes]) -> dict[str, Any]:
     index = None
-    if mail.deliveries and not mail.raw_stored:
+    if mail.deliveries and not mail.raw_stored and mail.blob_key is None:
         index = len(raws)
         raws.append(mail.envelope.raw)
     message = mail.message
     return {
         "raw_id": mail.raw_id,
         "raw": index,
+        "blob_key": mail.blob_key,
         "raw_sha256": _hex(mail.raw_sha256),
         "raw_size": len(mail.envelope.raw),
         "receipt": receipt(mail.envelope, mail.auth_report),
@@ -273,6 +283,7 @@ def _delivery(delivery: Delivery, message: Message | None) -> dict[str, Any]:
             "cited_hashes": [_hex(citation.hash) for citation in attachment.cites],
             "cites": [{"hash": _hex(citation.hash), "method": citation.method} for citation in attachment.cites],
             "answered_status": delivery.answered_status,
+            "answered_over": outranked_by(delivery.answered_status),
             "decision": delivery.decision,
         },
     }
@@ -321,11 +332,3 @@ def clean(text: str) -> str:
 
 def _hex(data: bytes) -> str:
     return "\\x" + data.hex()
-
-
-async def read_raw(connection: Connection, tenant_id: UUID, raw_id: UUID) -> bytes:
-    """The raw bytes. Raises LookupError when they are gone."""
-    data = await connection.fetchval("SELECT data FROM raws WHERE tenant_id = $1 AND id = $2", tenant_id, raw_id)
-    if data is None:
-        raise LookupError("the raw mail is gone")
-    return bytes(data)

@@ -15,6 +15,7 @@ from ingester.core.address import Address, normalise
 from ingester.core.resolve import id_hash
 from ingester.core.token import Token, mint, parse_token, verify
 from ingester.store.db import Connection
+from ingester.store.delivery_events import adopt_waiting, lock_provider_id
 
 MAX_ANCESTORS = 1000
 """How far up a conversation is followed."""
@@ -98,6 +99,8 @@ async def register(
     _check(new)
     try:
         async with connection.transaction():
+            if new.sent is not None and new.sent.provider_message_id is not None:
+                await lock_provider_id(connection, new.tenant_id, new.sent.provider_message_id)
             mailbox = await _mailbox(connection, new)
             known = await _known(connection, new)
             if known is not None:
@@ -181,6 +184,8 @@ async def _write(
         new_id(),
         _document(new, sent, mailbox, parent, answer, new_id, now),
     )
+    if sent.provider_message_id is not None:
+        await adopt_waiting(connection, new.tenant_id, message_id, sent.provider_message_id)
     return Registered(message_id=message_id, thread_id=thread_id, created=True, **answer)
 
 
@@ -334,6 +339,8 @@ async def record_sent(
 ) -> bool:
     """Note that a message was sent, under which ids of the provider. False when the tenant has no such message."""
     async with connection.transaction():
+        if provider_message_id is not None:
+            await lock_provider_id(connection, tenant_id, provider_message_id)
         found = await connection.fetchval(
             "SELECT record_sent($1, $2, $3, $4, $5, $6)",
             tenant_id,
@@ -343,4 +350,6 @@ async def record_sent(
             None if rfc_message_id is None else id_hash(rfc_message_id),
             at,
         )
+        if found is True and provider_message_id is not None:
+            await adopt_waiting(connection, tenant_id, message_id, provider_message_id)
     return found is True

@@ -1,4 +1,4 @@
-"""The grammar of SMTP commands (RFC 5321, 4.1; RFC 1870; RFC 6152; RFC 6531) and the fixed replies. Pure.
+"""The grammar of mail commands (RFC 5321, 4.1; RFC 1870; RFC 6152; RFC 6531) and the fixed replies. Pure.
 
 Strict, but for three things that real clients do: a blank after `FROM:` or `TO:`, blanks at the end of a line, and a
 path without its angle brackets. Any line parses or gives the reply that refuses it; nothing raises.
@@ -17,11 +17,16 @@ NOT_HTTP: Final = "502 5.7.0 This is a mail server"
 NO_ARGUMENT: Final = "501 5.5.4 This command takes no argument"
 ARGUMENT_NEEDED: Final = "501 5.5.4 This command needs an argument"
 SEND_EHLO_FIRST: Final = "503 5.5.1 Send EHLO first"
+SEND_LHLO_FIRST: Final = "503 5.5.1 Send LHLO first"
 SEND_MAIL_FIRST: Final = "503 5.5.1 Send MAIL first"
 SEND_RCPT_FIRST: Final = "503 5.5.1 Send RCPT first"
 NESTED_MAIL: Final = "503 5.5.1 A transaction is open, send RSET first"
 NO_RECIPIENTS: Final = "554 5.5.1 No valid recipients"
 NO_RECIPIENTS_NOW: Final = "451 4.5.1 No recipient could be taken now, try again later"
+NO_RECIPIENTS_LMTP: Final = "503 5.5.1 No valid recipients"
+LMTP_ONLY: Final = "500 5.5.1 This is LMTP, send LHLO"
+NOT_TRUSTED: Final = "550 5.7.0 Not from here"
+BAD_ATTRIBUTE: Final = "501 5.5.4 Attribute not known"
 TLS_RUNS: Final = "503 5.5.1 TLS is in use already"
 READY_FOR_TLS: Final = "220 2.0.0 Ready to start TLS"
 OK: Final = "250 2.0.0 OK"
@@ -70,6 +75,11 @@ def split_command(line: bytes) -> tuple[str, str]:
     """The verb in upper case and the argument without outer blanks. Octets that are not UTF-8 become surrogates."""
     verb, _, argument = line.decode("utf-8", "surrogateescape").partition(" ")
     return verb.strip().upper(), argument.strip(" \t")
+
+
+def printable(name: str) -> str:
+    """A name that the peer gave, fit for a row and a log line."""
+    return "".join(char if char.isprintable() else "?" for char in name)
 
 
 def parse_mail(argument: str, *, extended: bool) -> MailCommand | Fault:

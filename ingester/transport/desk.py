@@ -1,6 +1,7 @@
 """What all dialogs of one door share: the settings, the pipeline, the limits, the mails being accepted. No sockets."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
@@ -50,44 +51,52 @@ class Acceptance(Protocol):
 class Desk:
     """The shared part of one worker's door."""
 
-    def __init__(self, *, settings: Settings, pipeline: Acceptance, hostname: str, clock: Callable[[], float]) -> None:
-        """`clock` is monotonic seconds. Raises ValueError or CertificateError on settings that cannot work."""
+    def __init__(
+        self, *, door: Door, settings: Settings, pipeline: Acceptance, flight: Flight, clock: Callable[[], float]
+    ) -> None:
+        """`flight` is the worker's, for all its doors; `clock` is monotonic seconds.
+
+        Raises CertificateError on a certificate that cannot be used.
+        """
         smtp = settings.smtp
+        self.door = door
         self.settings = settings
         self.pipeline = pipeline
-        self.hostname = hostname
+        self.hostname = smtp.hostname or socket.gethostname() or "localhost"
         self.clock = clock
         self.log = structlog.get_logger()
         self.connections = Connections(total=smtp.max_connections, per_prefix=smtp.max_connections_per_prefix)
-        self.flight = Flight(limit=settings.max_bytes_in_flight)
+        self.flight = flight
         self.harvest = Harvest(per_hour=smtp.unknown_recipients_per_hour, clock=clock)
-        self.proxies = Networks(smtp.proxy_networks)
+        self.proxies = Networks(smtp.proxy_networks if door is Door.SMTP else ())
+        self.relays = Networks(settings.lmtp.trusted_networks if door is Door.LMTP else ())
+        self.trusts_local = door is Door.LMTP
+        """Who may open our unix socket is trusted as a relay of ours is."""
         self.certificate: Certificate | None = None
         if smtp.tls_cert is not None and smtp.tls_key is not None:
             self.certificate = Certificate(cert=smtp.tls_cert, key=smtp.tls_key, clock=clock)
         self.draining = False
-        self.accepting: set[asyncio.Task[str]] = set()
+        self.accepting: set[asyncio.Task[Outcome]] = set()
 
-    def accept(self, envelope: Envelope, ticket: Ticket) -> "asyncio.Task[str]":
-        """Accept a mail in a task that no connection owns (design page, law 6). Its result is the reply."""
+    def accept(self, envelope: Envelope, ticket: Ticket) -> "asyncio.Task[Outcome]":
+        """Accept a mail in a task that no connection owns (design page, law 6)."""
         task = asyncio.get_running_loop().create_task(self._accept(envelope))
         self.accepting.add(task)
         task.add_done_callback(self.accepting.discard)
         task.add_done_callback(lambda _: ticket.close())
         return task
 
-    async def _accept(self, envelope: Envelope) -> str:
+    async def _accept(self, envelope: Envelope) -> Outcome:
         try:
-            outcome = await self.pipeline.accept(envelope)
+            return await self.pipeline.accept(envelope)
         except Exception as error:  # noqa: BLE001  (whatever it was, the sender is told to come again)
             # Not the text: it may quote the mail (design page, law 11).
             self.log.error("accept.failed", arrival_id=str(envelope.arrival_id), error=type(error).__name__)
-            return CODES[Reason.STORE_UNAVAILABLE].line
-        return outcome.smtp_line
+            return Outcome(reason=Reason.STORE_UNAVAILABLE, arrival_id=envelope.arrival_id)
 
     def refuse(self, reason: Reason, client: Client, *, mail_from: str = "", recipients: tuple[str, ...] = ()) -> str:
         """Count a refusal and give its reply."""
         self.pipeline.note_refusal(
-            reason=reason, client=client, door=Door.SMTP, mail_from=mail_from, recipients=recipients
+            reason=reason, client=client, door=self.door, mail_from=mail_from, recipients=recipients
         )
         return CODES[reason].line

@@ -1,109 +1,77 @@
-"""The door of one worker: listening sockets, the dialogs behind them, their deadlines, and the drain."""
+"""The mail door of one worker: listening sockets, the dialogs behind them, their deadlines, and the drain."""
 
 import asyncio
 import contextlib
 import logging
 import socket
+import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import ClassVar, Final
 
-from ingester.settings import Listen, Settings
+from ingester.core.envelope import Door
+from ingester.settings import Listen, Settings, UnixListen
 from ingester.transport import command
 from ingester.transport.desk import Acceptance, Desk
-from ingester.transport.smtp import SmtpDialog
+from ingester.transport.limits import Flight
 from ingester.transport.smtp_link import Farewell, Link
+from ingester.transport.sockets import BACKLOG, address
 
-_BACKLOG: Final = 1024
 _TICK: Final = 1.0
 """Seconds between two looks at the deadlines, at most."""
 
 
-def bind(listen: Sequence[Listen], *, reuse_port: bool) -> list[socket.socket]:
-    """Listening sockets for these addresses; a host name may give several. `[::]` takes IPv4 as well.
+class MailDoor:
+    """Everything of one mail protocol in one process. Three verbs: start, then it runs by itself, drain."""
 
-    Raises OSError when an address cannot be had; what was bound before is closed again.
-    """
-    sockets: list[socket.socket] = []
-    try:
-        for where in listen:
-            also_v4 = any(other.host == "0.0.0.0" and other.port == where.port for other in listen)  # noqa: S104
-            sockets += _bind_one(where, reuse_port=reuse_port, dual=where.host == "::" and not also_v4)
-    except OSError:
-        for sock in sockets:
-            sock.close()
-        raise
-    return sockets
-
-
-def _bind_one(where: Listen, *, reuse_port: bool, dual: bool) -> list[socket.socket]:
-    host = where.host
-    if host == "::" and dual and not _has_ipv6():
-        host = "0.0.0.0"  # noqa: S104  (the default must work on a machine without IPv6)
-    found = socket.getaddrinfo(host, where.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    sockets = []
-    for family, kind, protocol, _, address in dict.fromkeys(found):
-        sock = socket.socket(family, kind, protocol)
-        sockets.append(sock)
-        try:
-            sock.setblocking(False)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if reuse_port:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual else 1)
-            sock.bind(address)
-        except OSError as error:
-            for each in sockets:
-                each.close()
-            raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}") from None
-    return sockets
-
-
-def _has_ipv6() -> bool:
-    if not socket.has_ipv6:
-        return False
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as sock:
-            sock.bind(("::", 0))
-    except OSError:
-        return False
-    return True
-
-
-class SmtpDoor:
-    """Everything of SMTP in one process. Three verbs: start, then it runs by itself, drain."""
+    DOOR: ClassVar[Door]
+    DIALOG: ClassVar[type[Link]]
 
     def __init__(
-        self, *, settings: Settings, pipeline: Acceptance, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        settings: Settings,
+        pipeline: Acceptance,
+        flight: Flight | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Raises ValueError or CertificateError on settings that cannot work."""
-        hostname = settings.smtp.hostname or socket.gethostname() or "localhost"
-        self.desk = Desk(settings=settings, pipeline=pipeline, hostname=hostname, clock=clock)
+        """`flight` counts the bytes of all doors of a worker; None where there is no other.
+
+        Raises CertificateError on a certificate that cannot be used.
+        """
+        flight = flight or Flight(limit=settings.max_bytes_in_flight)
+        self.desk = Desk(door=self.DOOR, settings=settings, pipeline=pipeline, flight=flight, clock=clock)
         self._clock = clock
         self._dialogs: set[Link] = set()
         self._servers: list[asyncio.Server] = []
         self._sockets: list[socket.socket] = []
-        self._addresses: tuple[Listen, ...] = ()
+        self._addresses: tuple[Listen | UnixListen, ...] = ()
         self._timer: asyncio.TimerHandle | None = None
         # aiosmtpd logs addresses at INFO and above (design page, law 11).
         for name in ("mail.log", "mail.debug"):
             logging.getLogger(name).disabled = True
 
     @property
-    def addresses(self) -> tuple[Listen, ...]:
+    def addresses(self) -> tuple[Listen | UnixListen, ...]:
         """Where it listens, with the ports that the kernel chose."""
         return self._addresses
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Listen on bound sockets. They belong to the door from here on."""
-        loop = asyncio.get_running_loop()
         self._sockets = list(sockets)
-        names = [sock.getsockname() for sock in self._sockets]
-        self._addresses = tuple(Listen(host=name[0], port=name[1]) for name in names)
+        self._addresses = tuple(address(sock) for sock in self._sockets)
         for sock in self._sockets:
-            self._servers.append(await loop.create_server(self._new_dialog, sock=sock, backlog=_BACKLOG))
+            self._servers.append(await self._serve(sock))
         self._schedule()
+
+    async def _serve(self, sock: socket.socket) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        if sock.family != socket.AF_UNIX:
+            return await loop.create_server(self._new_dialog, sock=sock, backlog=BACKLOG)
+        if sys.version_info >= (3, 13):
+            # Else closing would remove the file, which other workers still serve.
+            return await loop.create_unix_server(self._new_dialog, sock=sock, backlog=BACKLOG, cleanup_socket=False)
+        return await loop.create_unix_server(self._new_dialog, sock=sock, backlog=BACKLOG)
 
     async def drain(self, seconds: float) -> None:
         """Stop accepting, send idle clients away, let DATA and commits end within the bound, then abort the rest."""
@@ -127,7 +95,7 @@ class SmtpDoor:
             with contextlib.suppress(OSError):
                 sock.close()
         if self.desk.accepting:
-            self.desk.log.warning("smtp.drain_cut", accepting=len(self.desk.accepting))
+            self.desk.log.warning("drain.cut", door=self.DOOR.value, accepting=len(self.desk.accepting))
 
     def sweep(self) -> None:
         """Look at every dialog's deadline."""
@@ -135,8 +103,8 @@ class SmtpDoor:
         for dialog in list(self._dialogs):
             dialog.sweep(now, overloaded=overloaded)
 
-    def _new_dialog(self) -> SmtpDialog:
-        dialog = SmtpDialog(self.desk, self._dialogs.discard)
+    def _new_dialog(self) -> Link:
+        dialog = self.DIALOG(self.desk, self._dialogs.discard)
         self._dialogs.add(dialog)
         return dialog
 

@@ -7,7 +7,7 @@ input from the wire.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 from typing import Final
 
 HEADER_LIMIT: Final = 2048
@@ -29,26 +29,22 @@ class Proxied:
 
 
 class Unusable(Enum):
-    """There is no header to use: not yet, or never."""
+    """There is no header to use: not yet, or never. ABSENT: not even the beginning of one."""
 
     INCOMPLETE = "incomplete"
+    ABSENT = "absent"
     MALFORMED = "malformed"
 
 
 class Networks:
-    """The networks whose connections begin with a PROXY header."""
+    """Networks whose word counts: proxies that tell the client of a connection, relays that tell that of a mail."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        """Raises ValueError, naming the setting, on what is no network."""
-        self._networks: list[IPv4Network | IPv6Network] = []
-        for name in names:
-            try:
-                self._networks.append(ip_network(name, strict=False))
-            except ValueError as error:
-                raise ValueError(f"INGESTER_SMTP__PROXY_NETWORKS: {error}") from None
+        """Raises ValueError on what is no network; the settings have said so before."""
+        self._networks = [ip_network(name, strict=False) for name in names]
 
     def trust(self, ip: str) -> bool:
-        """Whether a peer's address is a trusted proxy's."""
+        """Whether this peer's address is in one of them."""
         if not self._networks:
             return False
         try:
@@ -64,7 +60,7 @@ def parse_proxy(data: bytes) -> Proxied | Unusable:
         return _parse_v1(data)
     if data.startswith(_V2[: len(data)]):
         return _parse_v2(data)
-    return Unusable.MALFORMED
+    return Unusable.ABSENT
 
 
 def _parse_v1(data: bytes) -> Proxied | Unusable:

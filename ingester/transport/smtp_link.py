@@ -5,6 +5,7 @@ lists. The stock constructor is not called either: it inspects all members of it
 """
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -72,6 +73,10 @@ class Link(SMTP):
         self._out_size = 0
         self._writable: asyncio.Future[None] | None = None
         self.prefix = "unknown"
+        self.proxied = False
+        """Whether the connection is a proxy's, whose header tells the client."""
+        self.trusted = False
+        """Whether the peer is a relay of ours: its address is nobody's, and it may tell the real one."""
         self._claimed = False
         self._lingered = 0
         self._moved = 0.0
@@ -84,15 +89,15 @@ class Link(SMTP):
         self.inbox.attach(self._wire)
         peer = transport.get_extra_info("peername")
         ip = normalise_ip(str(peer[0])) if isinstance(peer, tuple) and peer else "unknown"
-        self._name(ip)
-        trusted = self.desk.proxies.trust(ip)
+        self._name(ip, local=transport.get_extra_info("socket").family == socket.AF_UNIX)
+        self.proxied = self.desk.proxies.trust(ip)
         entered = self.desk.connections.enter()
-        if self.desk.draining or not entered or not (trusted or self._claim()):
+        if self.desk.draining or not entered or not (self.proxied or self._claim()):
             if entered:
                 self.desk.connections.leave()
             self._turn_away()
             return
-        self.task = self.loop.create_task(self._handle(trusted=trusted))
+        self.task = self.loop.create_task(self._handle())
         self.task.add_done_callback(self._release)
 
     def data_received(self, data: bytes) -> None:
@@ -220,18 +225,47 @@ class Link(SMTP):
         self.client = Client(ip=self.client.ip, tls=session.version() if session is not None else "TLS")
         self.enter(Phase.BUSY)
 
+    async def read_proxy(self, *, optional: bool = False) -> bool:
+        """Read the header that a proxy sends first. False: leave, without a word where it is none.
+
+        With `optional`, other bytes than the beginning of one are left for the dialog.
+        """
+        self.enter(Phase.WAITING)
+        while (header := parse_proxy(self.inbox.peek())) is Unusable.INCOMPLETE:
+            if not await self.inbox.more() or self.farewell is not None:
+                return False
+        self.enter(Phase.BUSY)
+        if header is Unusable.ABSENT and optional:
+            return True
+        if isinstance(header, Unusable):
+            self.desk.log.warning("proxy_header.bad", door=self.desk.door.value, peer=self.client.ip)
+            return False
+        self.inbox.skip(header.length)
+        if header.source is None:
+            return True
+        self._name(header.source)
+        if self._claim():
+            return True
+        self.desk.refuse(Reason.OVERLOADED, self.client)
+        self.farewell = Farewell(line=command.TOO_MANY_CONNECTIONS)
+        return False
+
     async def converse(self) -> None:
         """The dialog, until the peer is gone or `farewell` is set."""
         raise NotImplementedError
 
     # Inside.
 
-    def _name(self, ip: str) -> None:
-        self.client = Client(ip=ip)
+    def _name(self, ip: str, *, local: bool = False) -> None:
+        """Say who the peer is. What a relay of ours brings comes from an address that is not known yet."""
+        self.trusted = self.desk.relays.trust(ip) or (local and self.desk.trusts_local)
+        self.client = Client(ip="" if self.trusted else ip)
         self.prefix = self.client.prefix
 
     def _claim(self) -> bool:
-        """Count this connection under its client's prefix."""
+        """Count this connection under its client's prefix; all of one relay's mail comes from one."""
+        if self.trusted:
+            return True
         self._claimed = self.desk.connections.claim(self.prefix)
         return self._claimed
 
@@ -247,7 +281,7 @@ class Link(SMTP):
         if self._claimed:
             self.desk.connections.release(self.prefix)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self.desk.log.error("smtp.handler_failed", error=type(error).__name__)
+            self.desk.log.error("dialog.failed", error=type(error).__name__)
         self._close()
 
     def _close(self) -> None:
@@ -263,33 +297,13 @@ class Link(SMTP):
         if self.transfer is not None:
             self.transfer.finish(Ending.LOST)
 
-    async def _handle(self, *, trusted: bool) -> None:
+    async def _handle(self) -> None:
         try:
-            if not trusted or await self._read_proxy():
-                await self.converse()
+            await self.converse()
             if self.farewell is not None:
                 await self._part(self.farewell)
         except ConnectionError:
             return
-
-    async def _read_proxy(self) -> bool:
-        """Read the header that a trusted proxy must send first. False: leave, without a word if it was none."""
-        self.enter(Phase.WAITING)
-        while (header := parse_proxy(self.inbox.peek())) is Unusable.INCOMPLETE:
-            if not await self.inbox.more() or self.farewell is not None:
-                return False
-        if isinstance(header, Unusable):
-            self.desk.log.warning("smtp.bad_proxy_header", proxy=self.client.ip)
-            return False
-        self.inbox.skip(header.length)
-        if header.source is None:
-            return True
-        self._name(header.source)
-        if self._claim():
-            return True
-        self.desk.refuse(Reason.OVERLOADED, self.client)
-        self.farewell = Farewell(line=command.TOO_MANY_CONNECTIONS)
-        return False
 
     async def _part(self, farewell: Farewell) -> None:
         if farewell.line is not None:

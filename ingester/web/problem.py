@@ -1,12 +1,14 @@
 """The one shape of every error over HTTP, and the words of the statuses. Nothing of a request is quoted but the name of
 a field (design page, law 11; Reasons).
 
-    {"ok": false, "reason": "unprocessable", "message": "...", "field": "to[0]"}
+    {"ok": false, "status": "refused", "reason": "unprocessable", "message": "...", "field": "to[0]"}
+
+`status` is `refused`, or `deferred` where the same request may succeed later.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from aiohttp import web
@@ -27,8 +29,11 @@ class Problem:
     headers: Mapping[str, str] | None = None
 
 
-class _Body(msgspec.Struct, kw_only=True, omit_defaults=True):
+class No(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """The body that tells of a problem."""
+
     ok: bool
+    status: Literal["refused", "deferred"]
     reason: str
     message: str
     field: str | None = None
@@ -62,7 +67,8 @@ _WORDS: Final = {400: NOT_HTTP, 404: NOT_FOUND, 413: OVERSIZED}
 
 def refusal(problem: Problem) -> web.Response:
     """The answer that tells of a problem."""
-    body = _Body(ok=False, reason=problem.reason, message=problem.message, field=problem.field)
+    status: Literal["refused", "deferred"] = "deferred" if problem.status in (408, 503) else "refused"
+    body = No(ok=False, status=status, reason=problem.reason, message=problem.message, field=problem.field)
     return web.Response(
         status=problem.status, body=msgspec.json.encode(body), content_type=_JSON, headers=problem.headers
     )

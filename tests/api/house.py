@@ -17,7 +17,7 @@ from ingester.app import new_id, now
 from ingester.settings import Listen, Settings, load
 from ingester.store.db import Database
 from ingester.store.keys import add_key, key_text
-from ingester.transport.listener import bind
+from ingester.transport.sockets import bind
 from ingester.web.server import HttpDoor
 from tests.daemon import Town, settle
 
@@ -37,7 +37,7 @@ class Reply:
     @property
     def no(self) -> tuple[int, str, str | None]:
         """Status, reason and field of a no, whose shape is asserted."""
-        assert set(self.body) <= {"ok", "reason", "message", "field"}
+        assert set(self.body) <= {"ok", "status", "reason", "message", "field"}
         assert self.body["ok"] is False
         assert self.body["message"].endswith(".")
         return self.status, self.body["reason"], self.body.get("field")

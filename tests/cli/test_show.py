@@ -43,6 +43,7 @@ def test_show_has_all_there_is(town: Cli) -> None:
     shown = town.json("show", outcome.stored[0].message_id)
     assert set(shown) == {
         "message", "decision", "parts", "receipts", "thread", "thread_messages", "authentication_results",
+        "delivery_events",
     }  # fmt: skip
     message = shown["message"]
     wanted = {

@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from ingester.core.outcome import CODES, FINAL_CODES, Code, Outcome, Reason, Refusal
+from ingester.core.outcome import CODES, FINAL_CODES, Code, Outcome, Reason, Refusal, Stored
 
 ARRIVAL = UUID(int=7)
 ALL_CODES = [*CODES.items(), *FINAL_CODES.items()]
@@ -68,3 +68,26 @@ def test_a_suspension_that_lasts_becomes_final() -> None:
     assert Refusal(reason=Reason.MAILBOX_SUSPENDED).code.line.startswith("450 4.2.1")
     assert Refusal(reason=Reason.MAILBOX_SUSPENDED, final=True).code.line.startswith("550 5.2.1")
     assert Outcome(reason=Reason.MAILBOX_SUSPENDED, final=True, arrival_id=ARRIVAL).smtp_line.startswith("550 5.2.1")
+
+
+def test_each_recipient_is_told_its_own_fate() -> None:
+    """What is stored for one is a yes, also where the mail as a whole is deferred for another."""
+    row = Stored(
+        tenant_id=UUID(int=1), mailbox_id=UUID(int=2), message_id=UUID(int=3), matched=False, parts=1, duplicate=False
+    )
+    full, cold = Refusal(reason=Reason.QUOTA_EXCEEDED), Refusal(reason=Reason.COLD_INBOUND_REFUSED)
+    mixed = Outcome(
+        reason=Reason.QUOTA_EXCEEDED,
+        arrival_id=UUID(int=7),
+        stored=(row,),
+        refused=(("full@a.test", full), ("cold@a.test", cold)),
+    )
+    assert mixed.smtp_line_for("full@a.test") == mixed.smtp_line == full.code.line
+    assert mixed.smtp_line_for("cold@a.test") == cold.code.line
+    assert mixed.smtp_line_for("kept@a.test") == f"250 2.0.0 stored as {UUID(int=7)}"
+
+
+def test_without_rows_all_recipients_share_the_fate() -> None:
+    """A dead letter is a yes to each, a store that is away a later to each."""
+    for reason, code in ((Reason.ACCEPTED, "250"), (Reason.STORE_UNAVAILABLE, "451")):
+        assert Outcome(reason=reason, arrival_id=UUID(int=7)).smtp_line_for("any@a.test").startswith(code)

@@ -3,12 +3,21 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterable
+from datetime import timedelta
 from hashlib import sha256
 from uuid import UUID
 
 import asyncpg
+from pydantic import SecretStr
 
-from tests.daemon import arrival
+from ingester.app import now
+from ingester.settings import load
+from ingester.store.blobs import Blobs
+from ingester.store.db import Database
+from ingester.store.sweeping import sweep
+from ingester.store.trash import empty
+from tests.blobs import current, stored_bytes
+from tests.daemon import OF_THIS_TEST, arrival
 from tests.mta import Attempt, Letter
 
 
@@ -21,11 +30,13 @@ def audit(url: str, mails: Iterable[Letter], attempts: Iterable[Attempt], *, dea
 
 
 async def _audit(url: str, mails: list[Letter], attempts: list[Attempt], dead: int) -> None:
+    await _tidy(url)
     connection = await asyncpg.connect(url)
     try:
         await _audit_messages(connection, mails)
         await _audit_receipts(connection, attempts)
         await _audit_remains(connection, dead)
+        await _audit_objects(connection)
     finally:
         await connection.close()
 
@@ -34,7 +45,7 @@ async def _audit_messages(connection: asyncpg.Connection, mails: list[Letter]) -
     """One message per mail and mailbox, its bytes the ones that were sent, and no other message."""
     rows = await connection.fetch(
         """
-        SELECT m.rfc_message_id, b.local_part || '@' || b.domain AS address, r.data
+        SELECT m.rfc_message_id, b.local_part || '@' || b.domain AS address, r.data, r.blob_key
         FROM messages m
         JOIN mailboxes b ON b.tenant_id = m.tenant_id AND b.id = m.mailbox_id
         LEFT JOIN raws r ON r.tenant_id = m.tenant_id AND r.id = m.raw_id
@@ -46,7 +57,7 @@ async def _audit_messages(connection: asyncpg.Connection, mails: list[Letter]) -
     assert not sent - set(stored), "lost"
     assert not set(stored) - sent, "invented"
     contents = {mail.message_id: sha256(mail.content).digest() for mail in mails}
-    assert not [row[0] for row in rows if sha256(row["data"]).digest() != contents[row[0]]], "changed"
+    assert not [row[0] for row in rows if sha256(stored_bytes(row)).digest() != contents[row[0]]], "changed"
 
 
 async def _audit_receipts(connection: asyncpg.Connection, attempts: list[Attempt]) -> None:
@@ -87,3 +98,23 @@ async def _audit_remains(connection: asyncpg.Connection, dead: int) -> None:
     for name, rest in orphans.items():
         assert await connection.fetchval(f"SELECT count(*) FROM {rest}") == 0, name
     assert await connection.fetchval("SELECT count(*) FROM dead_letters") == dead
+
+
+async def _tidy(url: str) -> None:
+    """What the daemon does by and by, at once: the trash is emptied, and whatever is lost in the bucket is swept."""
+    if current() is None:
+        return
+    settings = load(OF_THIS_TEST).model_copy(update={"database_url": SecretStr(url)})
+    database, blobs = Database(settings), Blobs(settings)
+    await database.open()
+    await empty(database, blobs)
+    await sweep(database, blobs, before=now() + timedelta(days=1), apply=True, force=True)
+    await database.close()
+
+
+async def _audit_objects(connection: asyncpg.Connection) -> None:
+    """An object for each raw mail that names one, and no other."""
+    bucket = current()
+    if bucket is not None:
+        rows = await connection.fetch("SELECT blob_key FROM raws WHERE blob_key IS NOT NULL")
+        assert bucket.urls() == {row["blob_key"] for row in rows}

@@ -14,6 +14,8 @@ from tests.nameserver import NameServer, in_thread
 from tests.signing import key_record, signed
 from tests.zones import Fault
 
+pytestmark = pytest.mark.usefixtures("blobs")
+
 GOOD, FORGER = "192.0.2.1", "198.51.100.9"
 ZONE: dict[str, list[Any]] = {
     "strict.test": [{"TXT": f"v=spf1 ip4:{GOOD} -all"}],

@@ -5,8 +5,11 @@ from email.message import EmailMessage
 from typing import Any
 
 import msgspec
+import pytest
 
 from tests.daemon import Daemon, Town, command, serving
+
+pytestmark = pytest.mark.usefixtures("blobs")
 
 SECRET = "a secret of the tests and long enough to sign"
 SECRETS = {"INGESTER_REPLY_TOKEN_SECRETS": SECRET}

@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.blobs import stored_bytes
 from tests.core.slow_binhex import undo_binhex
-from tests.daemon import ROOT, Town, arrival, serving
+from tests.daemon import OF_THIS_TEST, ROOT, Town, arrival, serving
 from tests.e2e.caller import calling
+
+pytestmark = pytest.mark.usefixtures("blobs")
 
 MAIL = {".eml", ".txt", ".raw", ".msg", ".message"}
 FOLDERS = ("mime-*", "dkim-*")
@@ -105,7 +108,7 @@ def test_every_mail_comes_back_and_every_part_decodes(acme: Town, corpora: Path)
         str(row["arrival_id"]): row
         for row in acme.ask(
             """
-            SELECT r.arrival_id, m.id, w.data, w.sha256, w.size FROM receipts r
+            SELECT r.arrival_id, m.id, w.data, w.blob_key, w.sha256, w.size FROM receipts r
             JOIN messages m ON m.tenant_id = r.tenant_id AND m.id = r.message_id
             JOIN raws w ON w.tenant_id = m.tenant_id AND w.id = m.raw_id WHERE NOT r.duplicate
             """
@@ -115,7 +118,7 @@ def test_every_mail_comes_back_and_every_part_decodes(acme: Town, corpora: Path)
     assert len(twins) == len(acme.ask("SELECT FROM receipts WHERE duplicate")), "the corpora share some mails"
     for key, row in stored.items():
         name, sent = expected[key]
-        assert row["data"] == sent, name
+        assert stored_bytes(row) == sent, name
         assert (row["sha256"], row["size"]) == (hashlib.sha256(sent).digest(), len(sent)), name
     check_parts(acme, {row["id"]: expected[key] for key, row in stored.items()})
     check_command(acme, {str(row["id"]): expected[key][1] for key, row in list(stored.items())[::60]})
@@ -148,7 +151,7 @@ def check_command(acme: Town, sent: dict[str, bytes]) -> None:
         done = subprocess.run(
             [sys.executable, "-m", "ingester", "raw", message_id],
             cwd=ROOT,
-            env={"INGESTER_DATABASE_URL": acme.url, "PATH": "/usr/bin:/bin"},
+            env={"INGESTER_DATABASE_URL": acme.url, "PATH": "/usr/bin:/bin", **OF_THIS_TEST},
             capture_output=True,
             check=True,
             timeout=60,
@@ -156,10 +159,11 @@ def check_command(acme: Town, sent: dict[str, bytes]) -> None:
         assert done.stdout == content
 
 
+@pytest.mark.s3
 @pytest.mark.parametrize(
-    "content", [b"a\rb\0c\r\n", b"Subject: x\n\nbare\nLF\n", b".dots\r\n..\r\n.\x20\r\n", b"\r\n" * 3]
+    "sent", [b"a\rb\0c\r\n", b"Subject: x\n\nbare\nLF\n", b".dots\r\n..\r\n.\x20\r\n", b"\r\n" * 3]
 )
-def test_odd_bytes_come_back_too(acme: Town, content: bytes) -> None:
+def test_odd_bytes_come_back_too(acme: Town, sent: bytes) -> None:
     with serving(acme.url) as daemon, calling(daemon.port) as caller:
-        assert caller.deliver(wire(normalised(content)))[:3] == "250"
-    assert acme.ask("SELECT data FROM raws")[0]["data"] == normalised(content)
+        assert caller.deliver(wire(normalised(sent)))[:3] == "250"
+    assert stored_bytes(acme.ask("SELECT data, blob_key FROM raws")[0]) == normalised(sent)

@@ -11,6 +11,8 @@ from tests.e2e.caller import calling
 from tests.e2e.ledger import audit
 from tests.mta import letter, letters, send
 
+pytestmark = pytest.mark.usefixtures("blobs")
+
 STAGES = "scan:raise@1,find:raise@1,decide:raise@1,commit:data@1"
 """Mail after mail passes the point at which the one before has failed."""
 REASONS = ["scan_failed", "decide_failed", "decide_failed", "commit_failed"]
@@ -29,6 +31,7 @@ def holders(town: Town) -> set[str]:
     return {row[0] for row in rows}
 
 
+@pytest.mark.s3
 def test_at_each_stage_and_redriven(acme: Town) -> None:
     """Yes, a dead letter with the bytes, a claim that a retry runs into; then the redrive, dry and in earnest."""
     mails = letters(4, "support@acme.test", size=3000)

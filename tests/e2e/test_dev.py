@@ -8,11 +8,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+import requests
 
 from ingester.cli.samples import samples
 from tests.daemon import Daemon, Town, command, developing
 from tests.e2e.caller import calling
-from tests.mta import letter
+from tests.mta import Letter, letter
+
+pytestmark = pytest.mark.usefixtures("blobs")
 
 SECONDS = 10.0
 """What "within seconds" may mean on a busy machine."""
@@ -45,6 +48,18 @@ def end(daemon: Daemon, number: signal.Signals) -> None:
     assert not server.is_running()
 
 
+def by_http(daemon: Daemon, mail: Letter) -> None:
+    """Hand in a mail with the token that the banner shows."""
+    shown = dict(line.split()[:2] for line in daemon.raw if line.startswith(("  HTTP ", "  Token ")))
+    reply = requests.post(
+        f"http://{shown['HTTP']}/events/inbound?recipient=sales@demo.test",
+        data=mail.content,
+        headers={"Authorization": f"Bearer {shown['Token']}", "Content-Type": "message/rfc822"},
+        timeout=SECONDS,
+    )
+    assert reply.status_code == 202
+
+
 def test_samples_kill_and_restart(directory: Path) -> None:
     """The samples' lines; kill -9, which takes Postgres along; the same data after a restart; Ctrl-C."""
     expected = tuple(samples("demo.test", "x"))
@@ -69,7 +84,9 @@ def test_samples_kill_and_restart(directory: Path) -> None:
         with calling(daemon.port) as caller:
             assert caller.deliver(letter("after@customer.test").stuffed, "sales@demo.test").startswith("250")
         daemon.wait_text("Hello after@customer.test", after=begin)
-        assert town.count("messages") == stored + 1
+        by_http(daemon, letter("by-http@customer.test"))
+        daemon.wait_text("Hello by-http@customer.test", after=begin)
+        assert town.count("messages") == stored + 2
         end(daemon, signal.SIGINT)
         assert daemon.raw[-1] == "Stopped; the data stays."
     command(None, "dsn", status=1, INGESTER_DEV_DIR=str(directory))

@@ -18,6 +18,8 @@ from tests.e2e.wiretap import Act, tapped
 from tests.mta import Attempt, Mta, letter, letters, send, sending
 from tests.postgres import Cluster
 
+pytestmark = pytest.mark.usefixtures("blobs")
+
 BOTH = ("support@acme.test", "sales@globex.test")
 POINTS = ("before_commit", "during_commit", "after_commit")
 HASTY = {"INGESTER_STORE__COMMIT_SECONDS": "2"}

@@ -12,6 +12,8 @@ from tests.e2e.meter import MIB, Meter, Usage
 from tests.mta import Letter, letter, send
 from tests.postgres import Cluster
 
+pytestmark = pytest.mark.usefixtures("blobs")
+
 MEMORY = 64 * MIB
 """What may be used above idle and above the bytes of the mail that was admitted."""
 CPU_SECONDS = 2.0

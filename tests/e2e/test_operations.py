@@ -16,6 +16,8 @@ from tests.e2e.certificates import serial_of, write_pair
 from tests.e2e.ledger import audit
 from tests.mta import letter, letters, sending
 
+pytestmark = pytest.mark.usefixtures("blobs")
+
 ENOUGH = {"INGESTER_SMTP__MAX_CONNECTIONS_PER_PREFIX": "200"}
 """50 senders, and a few callers beside them."""
 SECONDS = 20.0

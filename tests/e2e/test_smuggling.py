@@ -10,6 +10,8 @@ from tests.e2e.caller import calling
 from tests.postgres import Cluster
 from tests.transport.variants import VARIANTS
 
+pytestmark = pytest.mark.usefixtures("blobs")
+
 
 @dataclass(frozen=True, slots=True)
 class Target:

@@ -8,7 +8,8 @@ import asyncpg
 import pytest
 
 from ingester.app import new_id
-from ingester.store.keys import add_key, holder, key_hash, key_text, keys, revoke_key
+from ingester.store.keys import add_key, holder, key_text, keys, revoke_key
+from ingester.store.secret import secret_hash
 from tests.daemon import settle
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -47,7 +48,7 @@ def test_a_key_is_256_bits_that_anyone_can_copy() -> None:
 async def test_only_the_hash_is_stored(connection: asyncpg.Connection, tenant: UUID) -> None:
     await _add(connection, tenant)
     (row,) = await connection.fetch("SELECT * FROM api_keys")
-    assert row["hash"] == key_hash(KEY)
+    assert row["hash"] == secret_hash(KEY)
     assert KEY not in str(dict(row))
 
 

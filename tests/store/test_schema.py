@@ -5,7 +5,15 @@ import pytest
 
 REFERENCE_TABLES = {"tenants", "domains", "api_keys", "intake_tokens", "schema_migrations"}
 MESSAGE_SCOPED = {"messages", "parts", "threads", "thread_ids", "receipts", "claims", "raws"}
-MESSAGE_SCOPED |= {"refusals", "dead_letters", "participants", "quota_usage", "provider_events"}
+MESSAGE_SCOPED |= {
+    "refusals",
+    "dead_letters",
+    "participants",
+    "quota_usage",
+    "provider_events",
+    "delivery_events",
+    "blob_trash",
+}
 
 # Names that others read (design page, The data contract).
 CONTRACT = {

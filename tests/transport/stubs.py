@@ -15,13 +15,18 @@ from uuid import UUID
 from ingester.core.address import Address
 from ingester.core.envelope import Client, Door, Envelope, Route, RouteKind
 from ingester.core.ids import SYSTEM_TENANT
-from ingester.core.outcome import Outcome, Reason, Refusal
-from ingester.settings import Listen, Settings, load
-from ingester.transport.listener import SmtpDoor, bind
+from ingester.core.outcome import Outcome, Reason, Refusal, Stored
+from ingester.settings import Listen, Settings, UnixListen, load
+from ingester.transport.listener import MailDoor
+from ingester.transport.smtp import SmtpDoor
 from ingester.transport.smtp_link import Link
+from ingester.transport.sockets import bind, bind_unix
 
 TENANT = UUID(int=1)
 DOMAINS = frozenset({"demo.test", "testserver"})
+STORED_ROW = Stored(
+    tenant_id=TENANT, mailbox_id=UUID(int=2), message_id=UUID(int=3), matched=False, parts=1, duplicate=False
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +57,8 @@ class StubPipeline:
     fault: Exception | None = None
     recipient_fault: Exception | None = None
     reason: Reason = Reason.ACCEPTED
+    refused_later: dict[str, Refusal] = field(default_factory=dict)
+    """Recipients that are taken at RCPT and refused after the data."""
     keep: bool = True
     asked_by: tuple[Door, str] | None = None
 
@@ -91,7 +98,10 @@ class StubPipeline:
         if self.keep:
             self.mails.append(envelope)
         self.done.set()
-        return Outcome(reason=self.reason, arrival_id=envelope.arrival_id)
+        named = [str(recipient.address) for recipient in envelope.recipients]
+        refused = tuple((name, self.refused_later[name]) for name in named if name in self.refused_later)
+        stored = () if len(refused) == len(named) or not refused else (STORED_ROW,)
+        return Outcome(reason=self.reason, arrival_id=envelope.arrival_id, refused=refused, stored=stored)
 
     def note_refusal(
         self,
@@ -219,17 +229,25 @@ def trusting(version: ssl.TLSVersion) -> ssl.SSLContext:
 class House:
     """A running door with its stub."""
 
-    door: SmtpDoor
+    door: MailDoor
     pipeline: StubPipeline
     clock: Clock
     peers: list[Peer] = field(default_factory=list)
 
     async def connect(self, at: int = 0) -> Peer:
         where = self.door.addresses[at]
-        host = {"::": "::1", "0.0.0.0": "127.0.0.1"}.get(where.host, where.host)
-        peer = Peer(*await asyncio.open_connection(host, where.port))
+        if isinstance(where, UnixListen):
+            peer = Peer(*await asyncio.open_unix_connection(where.path))
+        else:
+            host = {"::": "::1", "0.0.0.0": "127.0.0.1"}.get(where.host, where.host)
+            peer = Peer(*await asyncio.open_connection(host, where.port))
         self.peers.append(peer)
         return peer
+
+    @property
+    def port(self) -> int:
+        """That of the first address."""
+        return tcp(self.door).port
 
     @property
     def dialogs(self) -> set[Link]:
@@ -249,16 +267,28 @@ class House:
         await asyncio.sleep(0)
 
 
+def tcp(door: MailDoor, at: int = 0) -> Listen:
+    """A TCP address of the door."""
+    where = door.addresses[at]
+    assert isinstance(where, Listen)
+    return where
+
+
 def settings(**override: Any) -> Settings:
     return load({}, env="development", smtp__hostname="mx.demo.test", **override)
 
 
 @asynccontextmanager
-async def running(listen: tuple[Listen, ...] = (), **override: Any) -> AsyncIterator[House]:
+async def running(
+    listen: tuple[Listen | UnixListen, ...] = (), *, kind: type[MailDoor] = SmtpDoor, **override: Any
+) -> AsyncIterator[House]:
     """A door on a free port of 127.0.0.1, or where told. Its clock stands still until the test moves it."""
     clock, pipeline = Clock(), StubPipeline()
-    door = SmtpDoor(settings=settings(**override), pipeline=pipeline, clock=clock)
-    await door.start(bind(listen or (Listen(host="127.0.0.1", port=0),), reuse_port=False))
+    door = kind(settings=settings(**override), pipeline=pipeline, clock=clock)
+    listen = listen or (Listen(host="127.0.0.1", port=0),)
+    sockets = bind([where for where in listen if isinstance(where, Listen)], reuse_port=False)
+    sockets += [bind_unix(where, mode=0o600) for where in listen if isinstance(where, UnixListen)]
+    await door.start(sockets)
     house = House(door=door, pipeline=pipeline, clock=clock)
     try:
         yield house

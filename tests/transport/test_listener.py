@@ -7,8 +7,9 @@ import pytest
 
 from ingester.settings import Listen
 from ingester.transport import command
-from ingester.transport.listener import SmtpDoor, bind
-from tests.transport.stubs import StubPipeline, running, settings
+from ingester.transport.smtp import SmtpDoor
+from ingester.transport.sockets import bind
+from tests.transport.stubs import StubPipeline, running, settings, tcp
 from tests.transport.test_smtp import STORED
 
 ANY4 = Listen(host="0.0.0.0", port=0)
@@ -32,7 +33,7 @@ ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
 @ipv6
 async def test_the_default_takes_ipv4_and_ipv6_and_spells_ipv4_as_ipv4() -> None:
     async with running((ANY,)) as house:
-        port = house.door.addresses[0].port
+        port = house.port
         for host in ("127.0.0.1", "::1"):
             reader, writer = await asyncio.open_connection(host, port)
             assert (await reader.readline()).startswith(b"220")
@@ -46,7 +47,7 @@ async def test_the_default_takes_ipv4_and_ipv6_and_spells_ipv4_as_ipv4() -> None
 @ipv6
 async def test_several_addresses() -> None:
     async with running((LOCAL4, LOCAL6)) as house:
-        assert [where.host for where in house.door.addresses] == ["127.0.0.1", "::1"]
+        assert [tcp(house.door, at).host for at in (0, 1)] == ["127.0.0.1", "::1"]
         for at in (0, 1):
             peer = await house.connect(at)
             assert (await peer.reply()).startswith("220")
@@ -91,7 +92,7 @@ async def test_drain_sends_idle_clients_away_and_lets_data_end() -> None:
         draining = asyncio.create_task(house.door.drain(30))
         assert await idle.rest() == await mid.rest() == command.CLOSING.encode() + b"\r\n"
         with pytest.raises(OSError, match=r"refused|Connect call failed"):
-            await asyncio.open_connection("127.0.0.1", house.door.addresses[0].port)
+            await asyncio.open_connection("127.0.0.1", house.port)
         assert not draining.done()
         await sending.send(b"last line\r\n.\r\n")
         assert await sending.rest() == f"{STORED}\r\n{command.CLOSING}\r\n".encode()
@@ -131,7 +132,7 @@ async def test_deadlines_run_by_themselves() -> None:
     pipeline = StubPipeline()
     door = SmtpDoor(settings=settings(smtp__idle_seconds=0.05), pipeline=pipeline)
     await door.start(bind((LOCAL4,), reuse_port=False))
-    reader, writer = await asyncio.open_connection("127.0.0.1", door.addresses[0].port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", tcp(door).port)
     assert (await reader.read()).endswith(command.TIMED_OUT.encode() + b"\r\n")
     writer.close()
     await door.drain(5)

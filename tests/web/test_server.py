@@ -6,7 +6,7 @@ import pytest
 
 from ingester.settings import Listen
 from ingester.store.outbound import register
-from ingester.transport.listener import bind
+from ingester.transport.sockets import bind
 from ingester.web.server import HttpDoor
 from tests.api.house import KEYS, House, running, settings
 
@@ -46,7 +46,7 @@ async def test_another_method_is_told_which_one_is_right(house: House) -> None:
 async def test_what_is_no_request_is_answered_without_its_words(house: House, text: str) -> None:
     reply = await house.raw(text)
     assert reply.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
-    assert b'{"ok":false,"reason":"bad_request"' in reply
+    assert b'{"ok":false,"status":"refused","reason":"bad_request"' in reply
     assert b"secret" not in reply
     assert b"xxxx" not in reply
 
