@@ -287,7 +287,7 @@ def _tree(one: Explained) -> "Tree":
         for line in answer.why:
             branch.add(_text(line))
     field = root.add(_text("Our field", "dim"))
-    for line in one.authentication_results.splitlines():
+    for line in one.authentication_results.expandtabs(4).splitlines():
         field.add(_text(line.strip(), "dim"))
     return root
 

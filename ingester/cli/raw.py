@@ -169,9 +169,9 @@ def trace(receipts: "Sequence[StoredReceipt]", names: _Names) -> bytes:
     when = first.received_at.strftime("%a, %d %b %Y %H:%M:%S +0000")
     report = stored_report(first.auth_report)
     results = f"{authentication_results(report, names.authserv_id)}\r\n" if report is not None else ""
+    sender = "" if first.return_path is None else f"Return-Path: {_one_line(first.return_path)}\r\n"
     return (
-        f"Return-Path: <{_one_line(first.envelope_from)}>\r\n"
-        f"{results}"
+        f"{sender}{results}"
         f"Received: from {helo[:255]}{client}\r\n by {names.host} with {protocol}{secure}"
         f" id {first.arrival_id}{to};\r\n {when}\r\n"
     ).encode()

@@ -111,7 +111,7 @@ async def _read(connection: "Connection", message_id: UUID, authserv_id: str) ->
 def _print(shown: Shown) -> None:
     screen = console()
     print_heading(shown.message.subject or "(no subject)")
-    screen.print(_facts(shown.message))
+    screen.print(_facts(shown.message, shown.receipts))
     print_heading("Decision")
     for line in shown.decision:
         screen.print(plain(line), soft_wrap=True)
@@ -147,11 +147,12 @@ def _print_verdicts(screen: "Console", shown: Shown) -> None:
         screen.print(plain(title), soft_wrap=True)
         for line in lines:
             screen.print(f"  {plain(line)}", soft_wrap=True)
-    for line in shown.authentication_results.splitlines():
+    for line in shown.authentication_results.expandtabs(4).splitlines():
         screen.print(plain(line), style="dim", soft_wrap=True)
 
 
-def _facts(message: "StoredMessage") -> "Table":
+def _facts(message: "StoredMessage", receipts: "list[StoredReceipt]") -> "Table":
+    told = f"<{message.envelope_from}>" if message.envelope_from else None
     sender = f"{message.from_name} <{message.from_address}>" if message.from_name else message.from_address
     facts = {
         "id": message.id,
@@ -163,7 +164,7 @@ def _facts(message: "StoredMessage") -> "Table":
         "to": ", ".join(message.to_addresses),
         "cc": ", ".join(message.cc_addresses),
         "reply to": ", ".join(message.reply_to_addresses),
-        "envelope from": f"<{message.envelope_from or ''}>",
+        "envelope from": next((one.return_path for one in receipts if one.return_path), told),
         "message id": f"<{message.rfc_message_id}>",
         "in reply to": f"<{message.in_reply_to}>" if message.in_reply_to else None,
         "sent": utc(message.sent_at),
@@ -198,7 +199,7 @@ def _parts(parts: "list[StoredPart]") -> "Table":
 def _receipts(receipts: "list[StoredReceipt]") -> "Table":
     table = _table("received", "door", "from", "to", "client", "helo", "tls", "arrival", "")
     for one in receipts:
-        row = (f"<{one.envelope_from}>", ", ".join(one.envelope_to), one.client_ip, one.helo, one.tls, one.arrival_id)
+        row = (one.return_path, ", ".join(one.envelope_to), one.client_ip, one.helo, one.tls, one.arrival_id)
         what = "duplicate" if one.duplicate else ("redriven" if one.dead_letter_id else "")
         table.add_row(utc(one.received_at), one.door, *(_cell(value) for value in row), what)
     return table

@@ -12,6 +12,7 @@ from uuid import UUID
 import asyncpg
 
 from ingester.core.address import Address
+from ingester.core.envelope import Door
 from ingester.store.db import Connection
 
 
@@ -112,6 +113,12 @@ class StoredReceipt:
     auth_report: dict[str, Any]
     received_at: datetime
     duplicate: bool
+
+    @property
+    def return_path(self) -> str | None:
+        """The envelope's sender in its brackets; None where nobody told it: that is not the null sender."""
+        known = self.envelope_from or self.door in (Door.SMTP, Door.LMTP)
+        return f"<{self.envelope_from}>" if known else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,19 +54,26 @@ class Cli:
         assert result.exit_code == 2, result.output
         return result.stderr
 
-    def accept(self, raw: bytes, *recipients: str, mail_from: str = "ada@customer.test", faults: str = "") -> Outcome:
-        """Bring a mail through the pipeline as a door would, with these fault points armed."""
+    def accept(
+        self,
+        raw: bytes,
+        *recipients: str,
+        mail_from: str = "ada@customer.test",
+        door: Door = Door.SMTP,
+        faults: str = "",
+    ) -> Outcome:
+        """Bring a mail through the pipeline as this door would, with these fault points armed."""
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(self._accept(raw, recipients, mail_from, faults))
+            return runner.run(self._accept(raw, recipients, mail_from, door, faults))
 
-    async def _accept(self, raw: bytes, recipients: Sequence[str], mail_from: str, faults: str) -> Outcome:
+    async def _accept(self, raw: bytes, recipients: Sequence[str], mail_from: str, door: Door, faults: str) -> Outcome:
         app = App(load(env="development", database_url=self.url, test__faults=faults))
         await app.open()
         addresses = [parse_path(text) for text in recipients or ("support@acme.test",)]
         try:
             return await app.pipeline.accept(
                 Envelope(
-                    door=Door.SMTP,
+                    door=door,
                     raw=raw,
                     mail_from=mail_from,
                     recipients=tuple(Recipient(address=address) for address in addresses if address is not None),

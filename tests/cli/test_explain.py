@@ -95,6 +95,7 @@ def test_a_stored_message_shows_the_judgement_of_its_arrival(town: Cli, monkeypa
     assert one["report"]["dmarc"]["result"] == "pass"
     assert "for files" in town.usage("explain", message_id, "--ip", "192.0.2.1")
     text = town.ok("show", message_id)
+    assert "\ufffd" not in text
     assert "Who sent it" in text
     assert "spf of strict.test is aligned" in text
     assert "Authentication-Results: mx.acme.test;" in text

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ingester.core.envelope import Door
 from tests.cli.conftest import Cli
 from tests.core.tnef_files import attachment, tnef
 
@@ -178,6 +179,15 @@ def test_the_trace_stands_in_front_and_comes_from_the_receipt(town: Cli, monkeyp
         f"from client.test ([192.0.2.1]) by mx.acme.test with ESMTPS id {outcome.arrival_id} for <support@acme.test>; "
     )
     assert received.endswith("+0000")
+
+
+def test_a_sender_that_nobody_told_is_not_the_null_sender(town: Cli) -> None:
+    for door, known in ((Door.SMTP, True), (Door.HTTP, False)):
+        message_id = town.accept(MIXED + door.encode(), mail_from="", door=door).stored[0].message_id
+        assert ("envelope from  <>" in town.ok("show", message_id)) is known
+        trace = town.run("raw", message_id, "--trace").stdout_bytes
+        assert trace.startswith(b"Return-Path: <>\r\n") is known
+        assert (b"Return-Path" in trace) is known
 
 
 def test_a_stranger_cannot_put_fields_into_the_trace(town: Cli) -> None:
