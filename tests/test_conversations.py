@@ -21,8 +21,10 @@ from ingester.core.token import mint
 from ingester.settings import load
 from ingester.store.directory import lookup
 from ingester.store.outbound import NewOutbound, Registered, Sent, record_sent, register
-from tests.daemon import Town, settle
+from tests.daemon import OF_THIS_TEST, Town, settle
 from tests.quiet_dns import nameservers
+
+pytestmark = pytest.mark.usefixtures("blobs")
 
 OLD_SECRET = "the secret of last year - 32 letters"
 SECRETS = f"the secret that signs now - long enough,{OLD_SECRET}"
@@ -41,7 +43,11 @@ async def town(database_url: str) -> Town:
 @pytest.fixture
 async def app(town: Town) -> AsyncIterator[App]:
     settings = load(
-        {}, env="development", database_url=town.url, dns__nameservers=nameservers(), reply_token_secrets=SECRETS
+        OF_THIS_TEST,
+        env="development",
+        database_url=town.url,
+        dns__nameservers=nameservers(),
+        reply_token_secrets=SECRETS,
     )
     one = App(settings)
     await one.open()

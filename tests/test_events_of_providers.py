@@ -16,6 +16,8 @@ from ingester.store.housekeeping import expire_events
 from tests.daemon import Town, settle
 from tests.test_pipeline import envelope, mail, settings
 
+pytestmark = pytest.mark.usefixtures("blobs")
+
 
 @pytest.fixture
 async def town(database_url: str) -> Town:

@@ -11,6 +11,8 @@ from tests.daemon import Town
 from tests.test_conversations import Office, app, bounce, mail, office, row, send, status, town
 from tests.test_parallel_conversations import judge_again
 
+pytestmark = pytest.mark.usefixtures("blobs")
+
 __all__ = ["app", "town"]
 
 PROVIDERS = "ses-1@email.amazonses.com"

@@ -3,12 +3,16 @@
 import asyncio
 from datetime import timedelta
 
+import pytest
+
 from ingester.app import App, bounds, now
 from ingester.core.outcome import Reason
 from ingester.rematch import rematch
 from ingester.store.outbound import Registered, record_sent
 from tests.daemon import Town
 from tests.test_conversations import Office, app, mail, office, send, town
+
+pytestmark = pytest.mark.usefixtures("blobs")
 
 __all__ = ["app", "town"]
 

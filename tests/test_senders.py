@@ -13,10 +13,12 @@ from ingester.core.address import parse_path
 from ingester.core.envelope import Client, Door, Envelope, Recipient
 from ingester.core.outcome import Outcome, Reason
 from ingester.settings import load
-from tests.daemon import Town, settle
+from tests.daemon import OF_THIS_TEST, Town, settle
 from tests.nameserver import NameServer
 from tests.signing import key_record, sealed, signed
 from tests.zones import Fault
+
+pytestmark = pytest.mark.usefixtures("blobs")
 
 GOOD_IP, OTHER_IP = "192.0.2.1", "198.51.100.9"
 ZONE: dict[str, list[Any]] = {
@@ -38,7 +40,7 @@ async def town(database_url: str) -> Town:
 async def app(town: Town) -> AsyncIterator[App]:
     async with NameServer(zone=ZONE) as server:
         host, port = server.address
-        one = App(load({}, env="development", database_url=town.url, dns__nameservers=f"{host}:{port}"))
+        one = App(load(OF_THIS_TEST, env="development", database_url=town.url, dns__nameservers=f"{host}:{port}"))
         await one.open()
         yield one
         await one.close()
