@@ -283,7 +283,10 @@ def delivery_role(recipients: Sequence[str], to: Sequence[str], cc: Sequence[str
 
 
 def outcome(case: Case, judgement: Judgement, written: Sequence[tuple[UUID, Written]]) -> Outcome:
-    """The reply: deferred if anything is deferred, yes if anything is stored, else refused (design page, one fate)."""
+    """The reply: deferred if anything is deferred, yes if anything is stored, else refused (design page, one fate).
+
+    What a dead letter holds is a duplicate without a message.
+    """
     parts = len(case.message.parts)
     stored = tuple(
         Stored(
@@ -295,6 +298,7 @@ def outcome(case: Case, judgement: Judgement, written: Sequence[tuple[UUID, Writ
             duplicate=row.duplicate,
         )
         for tenant_id, row in written
+        if not row.dead
     )
     arrival_id = case.envelope.arrival_id
     attachments = sum(part.role == "attachment" for part in case.message.parts)
@@ -308,7 +312,7 @@ def outcome(case: Case, judgement: Judgement, written: Sequence[tuple[UUID, Writ
     for refusal in judgement.refusals:
         if refusal.code.retry:
             return replace(told, reason=refusal.reason)
-    if stored:
+    if written:
         return replace(told, reason=Reason.ACCEPTED) if any(not row.duplicate for row in stored) else told
     refusal = judgement.refusals[0]
     return replace(told, reason=refusal.reason, final=refusal.final)

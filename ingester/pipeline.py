@@ -336,7 +336,7 @@ class Pipeline:
             return [(await self._insist([case], placing))[0] for case in cases]
         case = cases[0]
         if isinstance(error, EventConflict):
-            return [self._conflict(case.envelope)]
+            return [self._conflict(case)]
         kept = await self._burial.keep(
             case.envelope,
             case.targets,
@@ -396,15 +396,18 @@ class Pipeline:
         self._faults.hit("after_commit")
         return [outcome(case, judgement, rows) for (case, judgement), rows in zip(judged, written, strict=True)]
 
-    def _conflict(self, envelope: Envelope) -> Outcome:
-        self.note_refusal(
-            reason=Reason.EVENT_CONFLICT,
-            client=envelope.client,
-            door=envelope.door,
-            mail_from=envelope.mail_from,
-            recipients=tuple(str(one.address) for one in envelope.recipients),
-        )
-        return Outcome(reason=Reason.EVENT_CONFLICT, arrival_id=envelope.arrival_id)
+    def _conflict(self, case: Case) -> Outcome:
+        """Refuse the whole event: which of the tenants knows another mail by its id is nobody's business."""
+        for target in case.targets:
+            self.note_refusal(
+                reason=Reason.EVENT_CONFLICT,
+                client=case.envelope.client,
+                door=case.envelope.door,
+                mail_from=case.envelope.mail_from,
+                recipients=target.recipients,
+                tenant_id=target.route.tenant_id,
+            )
+        return Outcome(reason=Reason.EVENT_CONFLICT, arrival_id=case.envelope.arrival_id)
 
     def _deferred(self, envelope: Envelope) -> Outcome:
         return Outcome(reason=Reason.STORE_UNAVAILABLE, arrival_id=envelope.arrival_id)

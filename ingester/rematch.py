@@ -62,12 +62,21 @@ async def rematch(
     secrets: Sequence[bytes],
     apply: bool,
     watch: Callable[[int], None] = lambda _: None,
+    lost: Callable[[UUID], None] = lambda _: None,
 ) -> AsyncIterator[Rematched]:
-    """Go through the unmatched mails, oldest first; write only if told to `apply`. `watch` hears of each page."""
+    """Go through the unmatched mails, oldest first; write only if told to `apply`.
+
+    `watch` hears of each page, `lost` of each mail whose bytes are gone: erased just now, or an object that is lost.
+    """
     after = _FIRST
     while page := await unmatched(connection, tenant_ids, since, after=after, limit=PAGE):
         for one in page:
-            found = await _judge(connection, raws, one, bounds, secrets)
+            try:
+                raw = await raws.read(connection, one.tenant_id, one.raw_id)
+            except LookupError:
+                lost(one.id)
+                continue
+            found = await _judge(connection, raw, one, bounds, secrets)
             attachment = found.attachment
             if attachment.reply_to is None or attachment.method is None:
                 continue
@@ -98,10 +107,9 @@ class _Found:
 
 
 async def _judge(
-    connection: Connection, raws: Raws, one: Unmatched, bounds: Bounds, secrets: Sequence[bytes]
+    connection: Connection, raw: bytes, one: Unmatched, bounds: Bounds, secrets: Sequence[bytes]
 ) -> _Found:
     """The decision of today, by the same steps as an arrival's."""
-    raw = await raws.read(connection, one.tenant_id, one.raw_id)
     message = digest(raw, bounds)
     tokens, cited = cited_tokens(message), _cited(message)
     route = Route(

@@ -1,9 +1,11 @@
 """What every test can ask for, and the rule on skips: in CI a skip that nobody has allowed is a failure."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tests import dns_guard
 from tests.blobs import blobs, bucket, pytest_generate_tests
@@ -31,7 +33,13 @@ __all__ = [
 ]
 
 ROOT = Path(__file__).parent.parent
+LONGEST = ("test_openapi.py", "test_readme.py")
 dns_guard.install()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that mostly wait begin first: then others run beside them, and no run ends with waiting for one."""
+    items.sort(key=lambda item: (item.path.name not in LONGEST, "e2e" not in item.path.parts))
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +50,15 @@ def corpora() -> Path:
     if not path.is_dir():
         pytest.skip(f"the corpora are absent: {path} is no directory, set INGESTER_CORPORA")
     return path
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """Commands that a test runs in this process set logging up or silence it; the next test must not be deaf."""
+    before = structlog.get_config()
+    yield
+    if structlog.get_config() != before:
+        structlog.configure(**before)
 
 
 @pytest.fixture

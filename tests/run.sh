@@ -11,4 +11,6 @@ if [ "${1:-}" = --all ]; then
 fi
 cd "$ROOT"
 export HYPOTHESIS_STORAGE_DIRECTORY="$ENVIRONMENT/.hypothesis"
-exec "$ENVIRONMENT/bin/python" -m pytest -m "$tier" -n 2 --dist loadfile -o cache_dir="$ENVIRONMENT/.pytest_cache" "$@"
+# More workers than cores: many tests wait. In the order of the collection: see tests/conftest.py.
+exec "$ENVIRONMENT/bin/python" -m pytest -m "$tier" -n 4 --dist loadfile --no-loadscope-reorder \
+    -o cache_dir="$ENVIRONMENT/.pytest_cache" "$@"

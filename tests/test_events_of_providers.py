@@ -79,8 +79,8 @@ async def test_another_mail_under_the_same_event_is_a_conflict(app: App, town: T
     for other in (event(mail("two"), "e1", provider="mailgun"), event(mail("two"), "e1", "support@globex.test")):
         assert (await app.pipeline.accept(other)).reason is Reason.ACCEPTED
     await app.refusals.flush()
-    (refusal,) = await town.fetch("SELECT reason, samples FROM refusals")
-    assert refusal["reason"] == "event_conflict"
+    (refusal,) = await town.fetch("SELECT r.reason, t.slug FROM refusals r JOIN tenants t ON t.id = r.tenant_id")
+    assert (refusal["reason"], refusal["slug"]) == ("event_conflict", "acme")
     assert await town.fetch("SELECT FROM dead_letters") == []
 
 

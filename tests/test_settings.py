@@ -174,7 +174,15 @@ BAD: list[tuple[dict[str, str], str]] = [
             {"INGESTER_BLOBS": value},
             "INGESTER_BLOBS: must be `postgres`, or like s3://bucket/prefix, gs://bucket/prefix or az://container/prefix",
         )
-        for value in ("disk", "s3:///x", "s3://key:secret@bucket", "s3://bucket?x=1", "http://bucket/")
+        for value in (
+            "disk",
+            "s3:///x",
+            "s3://key:secret@bucket",
+            "s3://bucket?x=1",
+            "http://bucket/",
+            "s3://bucket/a//b",
+            "s3://bucket/../a",
+        )
     ),
     (
         {"INGESTER_LMTP__LISTEN": "unix:lmtp"},

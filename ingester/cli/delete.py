@@ -31,7 +31,7 @@ def delete(context: click.Context, *, message_id: UUID, apply: bool, as_json: bo
     facts = {
         "message": erased.message_id,
         "parts": erased.parts,
-        "raw bytes": f"{erased.size:,}" if erased.raw_id else "are needed by another message",
+        "raw bytes": _raw_bytes(erased),
         "object": erased.blob_key,
         "answers to it": erased.answers,
         "thread": f"{erased.thread_id}{'' if erased.left else ' (empty then, erased too)'}",
@@ -43,12 +43,18 @@ def delete(context: click.Context, *, message_id: UUID, apply: bool, as_json: bo
         click.echo("The object store is away: the object is deleted when it is back.")
 
 
+def _raw_bytes(erased: "Erased") -> str | None:
+    if erased.raw_id is not None:
+        return f"{erased.size:,}"
+    return "are needed by another message" if erased.size else None  # a message of ours has none
+
+
 async def _delete(settings: "Settings", any_id: UUID, *, apply: bool) -> "tuple[Erased, bool]":
     """Erase, and delete the object. Gives whether none is left."""
     from ingester.store.blobs import Blobs
     from ingester.store.db import Database
     from ingester.store.erasing import erase, preview
-    from ingester.store.trash import empty
+    from ingester.store.trash import empty, waits
 
     database, blobs = Database(settings), Blobs(settings)
     await database.open()
@@ -61,9 +67,11 @@ async def _delete(settings: "Settings", any_id: UUID, *, apply: bool) -> "tuple[
             erased = await work(connection, one.tenant_id, one.message_id)
         if erased is None:
             raise Fail(f"The message {one.message_id} has been erased")
-        if not (apply and erased.blob_key):
+        if not (apply and erased.raw_id and erased.blob_key):
             return erased, True
-        return erased, (await empty(database, blobs)).left == 0
+        await empty(database, blobs)
+        async with database.connection() as connection:
+            return erased, not await waits(connection, erased.tenant_id, erased.raw_id)
     finally:
         await blobs.close()
         await database.close()

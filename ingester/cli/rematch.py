@@ -63,6 +63,7 @@ def rematch(context: click.Context, *, since: datetime | None, tenant: str | Non
                 secrets=settings.token_secrets,
                 apply=apply,
                 watch=lambda count: progress.advance(task, count),
+                lost=lambda message_id: click.echo(f"The raw mail of {message_id} is gone: not judged", err=True),
             )
             return [one async for one in found]
 

@@ -101,9 +101,16 @@ def _blobs(value: str) -> str:
         or "@" in parts.netloc
         or parts.query
         or parts.fragment
+        or not _is_prefix(parts.path.strip("/"))
     ):
         raise ValueError("must be `postgres`, or like s3://bucket/prefix, gs://bucket/prefix or az://container/prefix")
     return value.rstrip("/")
+
+
+def _is_prefix(path: str) -> bool:
+    """Whether keys may begin so: an object store's client takes no empty step and none of dots."""
+    steps = path.split("/") if path else []
+    return path.isprintable() and not any(step in ("", ".", "..") for step in steps)
 
 
 def _door(value: object) -> object:

@@ -100,13 +100,14 @@ class Mail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """What became of one delivery."""
+    """What became of one delivery. `dead`: the id is a dead letter's, as the first arrival could not be digested."""
 
     mail: int
     mailbox_id: UUID
     message_id: UUID
     duplicate: bool
     matched: bool
+    dead: bool
 
 
 async def write(connection: Connection, tenant_id: UUID, mails: Sequence[Mail]) -> list[Written]:
@@ -143,6 +144,7 @@ async def write(connection: Connection, tenant_id: UUID, mails: Sequence[Mail]) 
         *(_columns(mentions, 4)),
         sorted({_root(mail, delivery) for mail in mails for delivery in mail.deliveries}),
     )
+    dead = await _dead(connection, tenant_id, [row["message"] for row in rows if row["duplicate"]])
     written = [
         Written(
             mail=row["mail"],
@@ -150,6 +152,7 @@ async def write(connection: Connection, tenant_id: UUID, mails: Sequence[Mail]) 
             message_id=row["message"],
             duplicate=row["duplicate"],
             matched=row["matched"],
+            dead=row["message"] in dead,
         )
         for row in rows
     ]
@@ -158,6 +161,16 @@ async def write(connection: Connection, tenant_id: UUID, mails: Sequence[Mail]) 
     if needless:
         await discard(connection, tenant_id, needless)
     return written
+
+
+async def _dead(connection: Connection, tenant_id: UUID, ids: Sequence[UUID]) -> set[UUID]:
+    """Those that are no messages but dead letters."""
+    if not ids:
+        return set()
+    rows = await connection.fetch(
+        "SELECT id FROM dead_letters WHERE tenant_id = $1 AND id = ANY ($2::uuid[])", tenant_id, ids
+    )
+    return {row["id"] for row in rows}
 
 
 def _root(mail: Mail, delivery: Delivery) -> int:

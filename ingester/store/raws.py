@@ -23,9 +23,12 @@ class Raws:
         if row["blob_key"] is None:
             return bytes(row["data"])
         try:
-            return await self._blobs.read(row["blob_key"], max_bytes=row["size"])
+            data = await self._blobs.read(row["blob_key"], max_bytes=row["size"])
         except (ObjectMissing, ObjectTooLarge) as error:
             raise LookupError("the object of the raw mail is gone or was changed") from error
+        if len(data) != row["size"]:
+            raise LookupError("the object of the raw mail is shorter")
+        return data
 
     async def read_range(
         self, connection: Connection, tenant_id: UUID, raw_id: UUID, offset: int, length: int

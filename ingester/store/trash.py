@@ -49,6 +49,12 @@ async def trashed(connection: Connection) -> int:
     return int(await connection.fetchval("SELECT count(*) FROM blob_trash"))
 
 
+async def waits(connection: Connection, tenant_id: UUID, raw_id: UUID) -> bool:
+    """Whether the object of this raw mail is still to go."""
+    statement = "SELECT EXISTS (SELECT FROM blob_trash WHERE tenant_id = $1 AND raw_id = $2)"
+    return bool(await connection.fetchval(statement, tenant_id, raw_id))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Piece:
     tenant_id: UUID

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from aiohttp import web
 
-from ingester.core.outcome import Outcome, Reason, Refusal, Stored
+from ingester.core.outcome import CODES, Outcome, Reason, Refusal, Stored
 from ingester.web.problem import RETRY_SECONDS, answer
 
 Match = Literal["matched", "unmatched"]
@@ -60,10 +60,13 @@ class Answer(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     field: str | None = None
 
 
-def told(outcome: Outcome) -> web.Response:
-    """The answer to an outcome. A fault of ours says when to come again (RFC 9110, 10.2.3)."""
+def told(outcome: Outcome, *, accepted: int = CODES[Reason.ACCEPTED].http) -> web.Response:
+    """The answer to an outcome. A fault of ours says when to come again (RFC 9110, 10.2.3).
+
+    `accepted` is the status for a mail that is stored: some providers bring again whatever is not answered 200.
+    """
     code = outcome.code
-    response = answer(_body(outcome), status=code.http)
+    response = answer(_body(outcome), status=accepted if outcome.reason is Reason.ACCEPTED else code.http)
     if code.http == 503:
         response.headers["Retry-After"] = str(RETRY_SECONDS)
     return response

@@ -16,6 +16,7 @@ import structlog
 
 from ingester.core.address import Address
 from ingester.core.envelope import Client, Door, Envelope, Recipient, Route
+from ingester.core.ids import SYSTEM_TENANT
 from ingester.core.mime import Bounds
 from ingester.core.outcome import Outcome, Reason, Refusal
 from ingester.pipeline import BESIDE_THE_LOOP, Pipeline
@@ -245,13 +246,14 @@ class _Visit:
         return Outcome(reason=reason, arrival_id=self.arrival_id)
 
     def note(self, reason: Reason, recipients: tuple[str, ...] = ()) -> None:
-        """Count a refusal."""
+        """Count a refusal: where a token stands for one tenant, its people can see it."""
         self._pipeline.note_refusal(
             reason=reason,
             client=self._client,
             door=self._door,
             mail_from=self._mail_from,
             recipients=recipients,
+            tenant_id=self._scope.tenant_id or SYSTEM_TENANT,
         )
 
 

@@ -83,6 +83,7 @@ class MailDialog(Dialog):
         sender = "" if mail.sender is None else str(mail.sender)
         if mail.size is not None and mail.size > self.desk.settings.max_message_bytes:
             self.say(self.desk.refuse(Reason.OVERSIZED, self.origin, mail_from=sender))
+            self.forget()
             return
         self.transaction = Transaction(client=self.origin, mail_from=sender, utf8=mail.utf8)
         self.say(command.SENDER_OK)

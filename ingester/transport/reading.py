@@ -10,6 +10,7 @@ from aiohttp import web
 from ingester.core.outcome import Reason
 from ingester.transport.http.fields import Fault
 from ingester.transport.load import Load
+from ingester.web.body import go_on
 from ingester.web.problem import NOT_HTTP, TIMED_OUT
 
 
@@ -36,6 +37,7 @@ async def pour(request: web.Request, limits: Limits, load: Load, take: Callable[
     """Give the body piece by piece to `take`, which may refuse it."""
     if (request.content_length or 0) > limits.bytes:
         return Reason.OVERSIZED
+    await go_on(request)
     seen = 0
     try:
         async with asyncio.timeout(limits.seconds):

@@ -8,7 +8,7 @@ from typing import Final
 
 from ingester.core.address import Address, parse_path
 from ingester.core.addresses import parse_addresses
-from ingester.core.fields import header_start, read_header
+from ingester.core.fields import HeaderBlock, header_start, read_header
 from ingester.core.mime import Bounds
 from ingester.core.words import line_text
 
@@ -36,11 +36,9 @@ def _bare(text: str) -> str:
     return text[1:-1] if text.startswith("<") and text.endswith(">") else text
 
 
-def in_headers(raw: bytes, bounds: Bounds) -> tuple[tuple[Address, ...], ...]:
-    """What the header suggests, best first: each Delivered-To and X-Original-To by itself, newest (topmost) first, then
-    all of To and Cc together.
-    """
-    block = read_header(
+def top_header(raw: bytes, bounds: Bounds) -> HeaderBlock:
+    """The header of the mail itself."""
+    return read_header(
         raw,
         header_start(raw),
         len(raw),
@@ -48,6 +46,13 @@ def in_headers(raw: bytes, bounds: Bounds) -> tuple[tuple[Address, ...], ...]:
         max_fields=bounds.max_header_fields,
         top=True,
     )
+
+
+def in_headers(raw: bytes, bounds: Bounds) -> tuple[tuple[Address, ...], ...]:
+    """What the header suggests, best first: each Delivered-To and X-Original-To by itself, newest (topmost) first, then
+    all of To and Cc together.
+    """
+    block = top_header(raw, bounds)
     traces = [(value,) for name in ("delivered-to", "x-original-to") for value in block.all(name)[:MAX_FOUND]]
     groups = [*traces, (*block.all("to"), *block.all("cc"))]
     found = (_addresses(group, bounds.max_address_tokens) for group in groups)

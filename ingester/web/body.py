@@ -7,7 +7,7 @@ import asyncio
 from typing import Final, TypeVar
 
 import msgspec
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from ingester.web.problem import BAD_REQUEST, OVERSIZED, TIMED_OUT, UNSUPPORTED, Problem
 
@@ -20,12 +20,30 @@ PLAIN: Final = r"\A[^\x00-\x1f\x7f]*\Z"
 _SHOWN_NAME: Final = 64
 
 
+async def expected(request: web.Request) -> None:
+    """What a client expects who waits before it sends the body: not yet answered, for it may not be wanted at all."""
+    if not _waits(request):
+        raise web.HTTPExpectationFailed
+
+
+async def go_on(request: web.Request) -> None:
+    """Ask a client that waits for the body (RFC 9110, 10.1.1). To be said by whoever is about to read it."""
+    if _waits(request) and request.version >= HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # nothing of the answer is out
+
+
+def _waits(request: web.Request) -> bool:
+    return request.headers.get("Expect", "").lower() == "100-continue"
+
+
 async def read(request: web.Request, *, seconds: float) -> bytes | Problem:
     """Read the body, which must be JSON by its own word (RFC 8259, 11), within `seconds`."""
     if not _is_json(request):
         return UNSUPPORTED
     if (request.content_length or 0) > MAX_BODY:
         return OVERSIZED
+    await go_on(request)
     body = bytearray()
     try:
         async with asyncio.timeout(seconds):

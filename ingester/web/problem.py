@@ -7,7 +7,7 @@ a field (design page, law 11; Reasons).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import msgspec
@@ -61,6 +61,8 @@ UNAVAILABLE: Final = Problem(
     message="We cannot do this now, try again later.",
     headers={"Retry-After": str(RETRY_SECONDS)},
 )
+TOO_SLOW: Final = replace(UNAVAILABLE, reason=TIMED_OUT.reason, message=TIMED_OUT.message)
+"""The same as TIMED_OUT for those who never bring again what is answered 4xx."""
 
 _WORDS: Final = {400: NOT_HTTP, 404: NOT_FOUND, 413: OVERSIZED}
 

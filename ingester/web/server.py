@@ -15,6 +15,7 @@ import structlog
 from aiohttp import web
 
 from ingester.settings import Listen, Settings
+from ingester.web.body import expected
 from ingester.web.problem import problem_of, refusal
 
 _BACKLOG: Final = 1024
@@ -30,7 +31,7 @@ class HttpDoor:
 
     def __init__(self, *, settings: Settings, routes: Iterable[web.RouteDef]) -> None:
         app = web.Application(middlewares=[self._attend])
-        app.add_routes(routes)
+        app.add_routes([web.route(r.method, r.path, r.handler, **r.kwargs, expect_handler=expected) for r in routes])
         self._http = settings.http
         self._runner = web.AppRunner(app)
         self._dialogs: set[_Dialog] = set()

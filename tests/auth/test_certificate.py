@@ -2,6 +2,7 @@
 
 import base64
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -25,7 +26,9 @@ def armour(der: bytes) -> bytes:
     return b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(der) + b"-----END CERTIFICATE-----\n"
 
 
+@cache
 def pem() -> bytes:
+    """Made once: its serial number is random, and so is its length."""
     return pem_of(rsa_key(), begins=BEGINS, ends=ENDS)
 
 

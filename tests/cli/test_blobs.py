@@ -1,8 +1,10 @@
 """ingester delete and ingester blobs: what is shown, what is only tried, and what goes."""
 
+import asyncio
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import pytest
 
 from ingester.store import objects
@@ -64,6 +66,27 @@ def test_the_object_goes_with_the_message(town: Cli, in_bucket: Bucket) -> None:
     assert town.run("raw", message_id).stdout_bytes == MAIL
     assert town.run("raw", message_id, "--part", 1).stdout_bytes == b"Text.\r\n"
     town.ok("delete", message_id, "--apply")
+    assert in_bucket.urls() == set()
+
+
+def test_a_message_of_ours_has_no_raw_bytes(town: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INGESTER_REPLY_TOKEN_SECRETS", "a secret of the tests and long enough to sign")
+    one = town.json("outbound", "register", "support@acme.test", "--to", "ada@customer.test")
+    assert "raw bytes" not in town.ok("delete", one["message_id"], "--apply")
+
+
+def test_another_object_that_cannot_go_is_not_this_one(town: Cli, in_bucket: Bucket) -> None:
+    message_id = store(town)
+
+    async def leave() -> None:
+        connection = await asyncpg.connect(town.url)
+        await connection.execute(
+            "INSERT INTO blob_trash (tenant_id, raw_id, blob_key) VALUES ($1, $1, 's3://no-such-bucket/x')", uuid4()
+        )
+        await connection.close()
+
+    asyncio.run(leave())
+    assert town.json("delete", message_id, "--apply")["object_deleted"] is True
     assert in_bucket.urls() == set()
 
 

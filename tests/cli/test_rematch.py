@@ -1,5 +1,9 @@
 """ingester rematch: the dry run prints the difference, --apply makes it."""
 
+import asyncio
+
+import asyncpg
+import msgspec
 import pytest
 
 from tests.cli.conftest import Cli
@@ -64,6 +68,24 @@ def test_mail_to_a_token_that_was_not_true_yet_comes_home(town: Cli, monkeypatch
     assert town.json("show", follower)["message"]["thread_id"] == one["thread_id"]
     assert town.json("show", forged)["message"]["mailbox"] == "reply@acme.test"
     assert town.ok("rematch", "--since", "1d") == "Nothing would be matched now.\n"
+
+
+async def _lose(url: str, message_id: object) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute("DELETE FROM raws USING messages m WHERE m.id = $1 AND raws.id = m.raw_id", message_id)
+    await connection.close()
+
+
+def test_a_mail_whose_bytes_are_lost_holds_up_nobody(town: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = town.json("outbound", "register", "support@acme.test", "--to", "ada@customer.test")
+    monkeypatch.setenv("INGESTER_REPLY_TOKEN_SECRETS", "another secret which signed nothing that is known")
+    token = {"X_OpenSend_Reply_Token": one["reply_token"]}
+    lost, kept = (town.accept(reply(name, **token)).stored[0].message_id for name in ("lost", "kept"))
+    monkeypatch.setenv("INGESTER_REPLY_TOKEN_SECRETS", SECRET)
+    asyncio.run(_lose(town.url, lost))
+    result = town.run("rematch", "--since", "1d", "--apply", "--json")
+    assert result.stderr == f"The raw mail of {lost} is gone: not judged\n"
+    assert [found["id"] for found in msgspec.json.decode(result.stdout)] == [str(kept)]
 
 
 def test_from_when_must_be_said(town: Cli) -> None:

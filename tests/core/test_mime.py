@@ -79,7 +79,7 @@ def test_every_leaf_of_a_tree_comes_back(seed: int) -> None:
         assert part.flags == ()
 
 
-@settings(max_examples=10_000, deadline=None, database=None)
+@settings(max_examples=4000, deadline=None, database=None)
 @given(seed=SEEDS, wounds=st.lists(st.integers(min_value=0, max_value=1 << 32), min_size=1, max_size=5))
 def test_every_broken_tree_gives_a_message(seed: int, wounds: list[int]) -> None:
     raw = make_tree(seed).raw

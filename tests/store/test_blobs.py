@@ -104,7 +104,7 @@ async def test_what_is_gone_is_said_to_be_gone(place: Place) -> None:
     await place.blobs.write(url, b"0123456789ab")
     kept = await place.add(b"0123456789")
     async with place.database.connection() as connection:
-        for raw_id in (new_id(), lost, longer):
+        for raw_id in (new_id(), lost, longer, short):
             with pytest.raises(LookupError):
                 await raws.read(connection, place.tenant_id, raw_id)
         for raw_id in (new_id(), lost, short):

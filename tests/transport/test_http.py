@@ -96,6 +96,21 @@ async def test_the_body_is_not_read_before_it_is_known_who_asks(house: House) ->
     assert (await house.raw(head)).startswith(b"HTTP/1.1 401 ")
 
 
+async def test_a_client_that_waits_is_not_asked_for_its_body_before_it_is_known_who_asks(house: House) -> None:
+    """RFC 9110, 10.1.1: curl does so with every larger mail."""
+    raw = mail("m")
+    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: message/rfc822\r\nContent-Length: {len(raw)}\r\n"
+    head += "Expect: 100-continue\r\n"
+    assert (await house.raw(f"{head}\r\n")).startswith(b"HTTP/1.1 401 ")
+    head += f"Authorization: Bearer {TOKEN}\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+    writer.write(head.encode())
+    assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    writer.write(raw)
+    assert (await asyncio.wait_for(reader.readuntil(b"}"), 10)).startswith(b"HTTP/1.1 202 ")
+    writer.transport.abort()
+
+
 async def test_unknown_and_revoked_tokens_cost_the_same_queries(house: House) -> None:
     token = await house.token()
     asked: list[str] = []
@@ -267,6 +282,30 @@ async def test_a_url_is_fetched_where_that_is_allowed(database_url: str, monkeyp
     async with receiving(database_url) as house:
         assert (await house.post(given)).no == (422, "unprocessable", "raw_mime_url")
         assert len(asked) == 1
+
+
+async def test_what_is_being_fetched_counts_as_bytes_in_flight(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the largest mail there may be: nobody knows before how large it is."""
+    megabyte, gate, asking = 1 << 20, asyncio.Event(), asyncio.Event()
+
+    async def get(*_: object, **__: object) -> bytes:
+        asking.set()
+        await gate.wait()
+        return mail("far")
+
+    monkeypatch.setattr(Fetcher, "get", get)
+    given = {"event_id": "e", "raw_mime_url": "https://mail.example/1"}
+    limits: dict[str, Any] = {"max_bytes_in_flight": 3 * megabyte, "max_message_bytes": 2 * megabyte}
+    async with receiving(database_url, http__raw_mime_url=True, **limits) as house:
+        first = asyncio.create_task(house.post(given))
+        await asyncio.wait_for(asking.wait(), 10)
+        assert house.app._flight.used == 2 * megabyte
+        assert (await house.post(given)).said == (503, "deferred", "overloaded")
+        gate.set()
+        assert (await first).status == 202
+        assert house.app._flight.used == 0
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,26 @@ async def test_a_mail_is_stored_and_then_known(house: House, form: str) -> None:
     assert {one["client_ip"] for one in receipts} == {None}
 
 
+async def test_a_url_may_ask_for_200_where_a_mail_is_stored(house: House) -> None:
+    """Mailgun and Postmark bring again what is answered 202. Nothing but the status of that answer changes."""
+    path = f"{PATH}/mime?accepted=200"
+    stored = await house.post(mail("one"), path=path)
+    assert stored.said == (200, "accepted", None)
+    assert stored.body["message_ids"] == [str(one) for one in await house.stored()]
+    assert (await house.post({"event_id": "e", "raw_mime": mail("two").decode()}, path=path)).said[0] == 200
+    assert (await house.post(mail("one"), path=path)).said == (200, "duplicate", None)
+    assert (await house.post(mail("one"), path=path, token="x")).said == (401, "refused", "unauthorized")
+    await house.execute("UPDATE mailboxes SET status = 'suspended', status_since = now()")
+    assert (await house.post(mail("three"), path=path)).said == (503, "deferred", "mailbox_suspended")
+
+
+async def test_no_other_status_can_be_asked_for(house: House) -> None:
+    for query in ("accepted", "accepted=", "accepted=202", "accepted=500", "accepted=200&accepted=201"):
+        reply = await house.post(mail("m"), path=f"{PATH}?{query}")
+        assert reply.no == (422, "unprocessable", "accepted"), query
+    assert await house.stored() == []
+
+
 async def test_attachments_are_counted_and_an_answer_is_matched(house: House) -> None:
     first = await house.post(mail("question"))
     body = "--b\r\n\r\nHello\r\n--b\r\nContent-Disposition: attachment; filename=a.txt\r\n\r\nx\r\n--b--\r\n"
@@ -80,6 +100,19 @@ async def test_a_mail_that_our_code_cannot_digest_is_a_yes(database_url: str) ->
         assert reply.said == (202, "accepted", None)
         assert reply.body["message_ids"] == []
         assert len(await house.town.fetch("SELECT FROM dead_letters")) == 1
+
+
+async def test_what_a_dead_letter_holds_is_a_duplicate_without_a_message(database_url: str) -> None:
+    """Its id is no message's: whoever asked for that would not find it."""
+    async with receiving(database_url, test__faults="scan:raise@1") as house:
+        assert (await house.post(mail("hard"))).said == (202, "accepted", None)
+        again = await house.post(mail("hard"), path=f"{PATH}?recipient=support@acme.test&recipient=sales@acme.test")
+        assert again.said == (202, "accepted", None)
+        assert again.body["message_ids"] == [str(one) for one in await house.stored()]
+        assert len(again.body["message_ids"]) == 1
+        last = await house.post(mail("hard"))
+        assert last.said == (200, "duplicate", None)
+        assert (last.body["message_ids"], last.body["messages"]) == ([], [])
 
 
 # -- what is final --------------------------------------------------------------------------------------------------

@@ -160,6 +160,9 @@ async def test_what_is_outside_is_nobodys(
         refused = [{"recipient": one, "reason": "missing_domain"} for one in outside]
         assert sorted(reply.body.get("refused", []), key=str) == refused
         assert await house.refusals() == ({"unknown_domain": len(outside)} if outside else {})
+        # Where the token stands for one tenant, its people can see what was refused.
+        owners = await house.town.fetch("SELECT DISTINCT t.slug FROM refusals r JOIN tenants t ON t.id = r.tenant_id")
+        assert [one["slug"] for one in owners] == ([bounds.get("tenant", "system")] if outside else [])
     assert reply.said == ((202, "accepted", None) if mailboxes else (200, "refused", "missing_domain"))
 
 

@@ -305,6 +305,15 @@ async def test_a_mail_given_up_takes_its_client_along(ending: str) -> None:
         assert told(house) == ("", "mta.test")
 
 
+async def test_a_mail_refused_for_its_size_takes_its_client_along() -> None:
+    async with lmtp() as house:
+        peer = await greeted(house)
+        await peer.ask("XFORWARD ADDR=192.0.2.7 HELO=c.test")
+        assert (await peer.ask("MAIL FROM:<> SIZE=99999999999")).startswith("552 5.3.4")
+        await deliver(peer, "support@demo.test")
+        assert told(house) == ("", "mta.test")
+
+
 async def test_half_of_what_is_told_is_never_made_up_by_the_relay() -> None:
     async with lmtp() as house:
         peer = await greeted(house)

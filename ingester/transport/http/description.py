@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from ingester.transport.answers import Answer
-from ingester.transport.http.fields import MAX_EVENT_ID, MAX_HELO, MAX_PROVIDER
+from ingester.transport.http.fields import ACCEPTED, ACCEPTED_STATUS, MAX_EVENT_ID, MAX_HELO, MAX_PROVIDER
 from ingester.transport.http.json_mail import InboundMail
 from ingester.web.openapi import Operation, Parameter
 
@@ -20,22 +20,31 @@ Recipients are those that the provider lists, else those of an envelope that the
 mail's header names (Delivered-To, X-Original-To, then To and Cc) and that are within the token's bounds.
 """
 _EMAIL: Final[dict[str, Any]] = {"type": "string", "format": "email"}
-_ASSERTED: Final = "It counts only from a token that may assert the envelope. Only beside message/rfc822."
+_RAW_ONLY: Final = "Only beside message/rfc822: other bodies say it themselves."
+_ASSERTED: Final = f"It counts only from a token that may assert the envelope. {_RAW_ONLY}"
 _ADDRESSES: Final[dict[str, Any]] = {"type": "array", "items": _EMAIL}
 
+_EVENT_ID: Final[dict[str, Any]] = {"type": "string", "minLength": 1, "maxLength": MAX_EVENT_ID}
+
 _BESIDE: Final = (
-    ("event_id", {"type": "string", "minLength": 1, "maxLength": MAX_EVENT_ID}, "The event's id, else the hash."),
+    ("event_id", _EVENT_ID, f"The event's id, else the hash. {_RAW_ONLY}"),
     ("provider", {"type": "string", "maxLength": MAX_PROVIDER}, "The provider's name."),
-    ("recipient", _ADDRESSES, "A recipient, as often as there are any."),
+    ("recipient", _ADDRESSES, f"A recipient, as often as there are any. {_RAW_ONLY}"),
     ("mail_from", _EMAIL, f"The envelope sender. {_ASSERTED}"),
     ("client_ip", {"type": "string"}, f"The address of the client that sent the mail. {_ASSERTED}"),
     ("helo", {"type": "string", "maxLength": MAX_HELO}, f"The name that it gave. {_ASSERTED}"),
 )
 """Beside a mail as it is: each in the query or in a header."""
+_ACCEPTED: Final = Parameter(
+    name=ACCEPTED,
+    place="query",
+    about=f"{ACCEPTED_STATUS} takes the place of 202, for providers that take any other status for a failure.",
+    schema={"type": "integer", "enum": [ACCEPTED_STATUS]},
+)
 
 _ANSWERS: Final = {
     202: "Stored.",
-    200: "`duplicate`: stored before, with the ids of then. `refused`: final.",
+    200: "`duplicate`: stored before, with the ids of then. `refused`: final. `accepted`: as the URL asks.",
     400: "The body is not what its type says.",
     401: "No token that is live. Never 403.",
     408: "The body did not come in time.",
@@ -71,9 +80,13 @@ def operations() -> tuple[Operation, ...]:
 
 
 def _parameters() -> list[Parameter]:
-    return [Parameter(name=name, place="query", about=about, schema=schema) for name, schema, about in _BESIDE] + [
-        Parameter(name="X-Ingester-" + name.title().replace("_", "-"), place="header", about=about, schema=schema)
-        for name, schema, about in _BESIDE
+    return [
+        _ACCEPTED,
+        *(Parameter(name=name, place="query", about=about, schema=schema) for name, schema, about in _BESIDE),
+        *(
+            Parameter(name="X-Ingester-" + name.title().replace("_", "-"), place="header", about=about, schema=schema)
+            for name, schema, about in _BESIDE
+        ),
     ]
 
 

@@ -21,7 +21,7 @@ from ingester.transport.answers import told
 from ingester.transport.credentials import UNAUTHORIZED, Credentials, shows_any
 from ingester.transport.forms import Form
 from ingester.transport.http.description import PATHS
-from ingester.transport.http.fields import Fault, check_provider
+from ingester.transport.http.fields import ACCEPTED, ACCEPTED_STATUS, Fault, check_accepted, check_provider
 from ingester.transport.http.form_mail import read_form_body, size_of
 from ingester.transport.http.json_mail import Elsewhere, read_json
 from ingester.transport.http.raw_mail import Beside, named, read_beside
@@ -89,7 +89,7 @@ class InboundDoor:
         finally:
             load.close()
         if isinstance(result, Outcome):
-            return told(result)
+            return told(result, accepted=ACCEPTED_STATUS) if ACCEPTED in request.query else told(result)
         # For the operator whom a provider tells that it does not work. The field's name may be a stranger's: not here.
         _log.info("inbound.refused", status=result.status, reason=result.reason)
         return refusal(result)
@@ -101,6 +101,9 @@ class InboundDoor:
         if isinstance(handed, Problem):
             return handed
         submission, scope = handed
+        fault = check_accepted(request.query.getall(ACCEPTED, []))
+        if fault is not None:
+            return fault
         if scope.provider is not None and submission.provider != scope.provider:
             return unprocessable("provider", "The token is for another provider.")
         return await self._intake.take(submission, scope, door=Door.HTTP, load=load)
@@ -180,10 +183,11 @@ class InboundDoor:
         http = self._settings.http
         if not http.raw_mime_url:
             return unprocessable("raw_mime_url", "This is not allowed here.")
+        # Room for the largest: how much comes is known when it is there.
+        if not load.hold(self._limits.bytes):
+            return Reason.OVERLOADED
         try:
-            raw = await self._fetch(
-                found.url, max_bytes=self._settings.max_message_bytes, seconds=http.raw_mime_url_seconds
-            )
+            raw = await self._fetch(found.url, max_bytes=self._limits.bytes, seconds=http.raw_mime_url_seconds)
         except FetchRefused:
             return unprocessable("raw_mime_url", "This is not a public https URL.")
         except FetchTooLarge:

@@ -4,6 +4,7 @@ A fault names the field and never what stood in it.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 import msgspec
@@ -28,6 +29,10 @@ Helo = Annotated[str, msgspec.Meta(max_length=MAX_HELO, pattern=PLAIN)]
 _PROVIDER: Final = re.compile(PROVIDER)
 _PLAIN: Final = re.compile(PLAIN)
 
+ACCEPTED: Final = "accepted"
+"""The parameter with which a URL asks for 200 where a mail is stored: some providers know no other yes."""
+ACCEPTED_STATUS: Final = 200
+
 Fault = Problem | Reason
 """What is wrong with a request: a reason where it is one that refusals are counted by."""
 
@@ -44,6 +49,13 @@ def check_provider(text: str) -> Problem | None:
     if len(text) > MAX_PROVIDER or not _PROVIDER.match(text):
         return unprocessable("provider", "A provider is named in a-z, 0-9, `.`, `_` and `-`.")
     return None
+
+
+def check_accepted(texts: Sequence[str]) -> Problem | None:
+    """There is one other answer that can be asked for."""
+    if all(text == str(ACCEPTED_STATUS) for text in texts):
+        return None
+    return unprocessable(ACCEPTED, f"Only {ACCEPTED_STATUS} can be asked for.")
 
 
 def check_recipients(texts: tuple[str, ...], *, field: str, most: int) -> Fault | None:

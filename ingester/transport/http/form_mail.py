@@ -1,7 +1,5 @@
 """The form of a provider: read as it streams in, its signature checked on the way where it stands for a token."""
 
-from dataclasses import replace
-
 from aiohttp import web
 
 from ingester.core.outcome import Reason
@@ -10,10 +8,7 @@ from ingester.transport.http.fields import Fault
 from ingester.transport.load import Load
 from ingester.transport.providers import SignatureCheck
 from ingester.transport.reading import Limits, pour
-from ingester.web.problem import OVERSIZED, TIMED_OUT, UNAVAILABLE
-
-# Providers of forms take any 4xx for final and bounce the mail: one that came too slowly must be one to bring again.
-TOO_SLOW = replace(UNAVAILABLE, reason=TIMED_OUT.reason, message=TIMED_OUT.message)
+from ingester.web.problem import OVERSIZED, TIMED_OUT, TOO_SLOW
 
 
 async def read_form_body(
@@ -33,6 +28,7 @@ async def read_form_body(
     form = fault or reader.close()
     if form is OVERSIZED:
         return Reason.OVERSIZED
+    # Providers of forms take any 4xx for final and bounce the mail.
     return TOO_SLOW if form is TIMED_OUT else form
 
 

@@ -5,6 +5,7 @@ Lists and objects stay undecoded until their size is known, so that a hostile bo
 
 import binascii
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -21,6 +22,7 @@ from ingester.transport.http.fields import (
     check_assertion,
     check_recipients,
 )
+from ingester.transport.json_text import unescaped
 from ingester.transport.metadata import read_metadata
 from ingester.transport.submission import Assertion, Submission
 from ingester.web.body import PLAIN, decode, unprocessable
@@ -31,7 +33,10 @@ MAX_LIST: Final = 1 << 20
 _WAYS: Final = ("raw_mime_base64", "raw_mime", "raw_mime_url")
 _SURROGATE: Final = re.compile(rb"\\u[dD][89abAB]")
 _END: Final = 16
-_BLANKS: Final = str.maketrans("", "", " \t\r\n")
+_HALF: Final = ("surrogate", "unexpected end of hex escape")
+"""What msgspec says of one half of a pair, in text that it reads and in text that it leaves."""
+_NO_TEXT: Final = "JSON holds UTF-8 text only: hand in other bytes as raw_mime_base64."
+_BLANKS: Final = b" \t\r\n"
 
 _LIST_SCHEMA: Final[dict[str, Any]] = {
     "type": ["array", "null"],
@@ -40,6 +45,7 @@ _LIST_SCHEMA: Final[dict[str, Any]] = {
 }
 _Recipients = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema=_LIST_SCHEMA)]
 _Object = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": ["object", "null"]})]
+_Text = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": ["string", "null"]})]
 _Line = Annotated[str, msgspec.Meta(max_length=998, pattern=PLAIN)]
 
 
@@ -69,8 +75,8 @@ class InboundMail(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
     provider: ProviderName | None = None
     message_id: _Line | None = None
     recipients: _Recipients = msgspec.field(default_factory=_null)
-    raw_mime_base64: str | None = None
-    raw_mime: str | None = None
+    raw_mime_base64: _Text = msgspec.field(default_factory=_null)
+    raw_mime: _Text = msgspec.field(default_factory=_null)
     raw_mime_url: str | None = None
     metadata: _Object = msgspec.field(default_factory=_null)
     envelope: EnvelopeTold | None = None
@@ -131,11 +137,12 @@ def _decode(body: bytes) -> InboundMail | Problem:
         return decode(body, _DECODER)
     except msgspec.DecodeError as error:
         # At the very end of a body it is the other half that msgspec misses.
-        if "surrogate" not in str(error) and _SURROGATE.search(body[-_END:]) is None:
+        half = any(words in str(error) for words in _HALF) or _SURROGATE.search(body[-_END:])
+        if not half:
             return decode(body, _DECODER)
     except RecursionError:
         return decode(body, _DECODER)
-    return unprocessable("raw_mime", "JSON holds UTF-8 text only: hand in other bytes as raw_mime_base64.")
+    return unprocessable("raw_mime", _NO_TEXT)
 
 
 def _addresses(text: msgspec.Raw, *, field: str, most: int) -> tuple[str, ...] | Fault:
@@ -150,23 +157,28 @@ def _addresses(text: msgspec.Raw, *, field: str, most: int) -> tuple[str, ...] |
 
 def _mail(asked: InboundMail) -> bytes | Problem:
     """The bytes; none yet where they must be fetched."""
-    given = [name for name in _WAYS if getattr(asked, name) is not None]
+    given = [name for name in _WAYS if _is_said(getattr(asked, name))]
     if len(given) != 1:
         return unprocessable(given[1] if given else _WAYS[0], f"Exactly one of {', '.join(_WAYS)} is needed.")
     if asked.raw_mime_url is not None:
         return b""
-    raw = _from_base64(asked.raw_mime_base64) if asked.raw_mime is None else asked.raw_mime.encode()
-    if isinstance(raw, Problem):
-        return raw
-    return raw or unprocessable(given[0], "The mail is empty.")
+    raw = _from_base64(asked.raw_mime_base64) if _is_said(asked.raw_mime_base64) else _from_text(asked.raw_mime)
+    return unprocessable(given[0], "The mail is empty.") if raw == b"" else raw
 
 
-def _from_base64(text: str | None) -> bytes | Problem:
+def _is_said(value: msgspec.Raw | str | None) -> bool:
+    return bytes(memoryview(value)[:5]) != b"null" if isinstance(value, msgspec.Raw) else value is not None
+
+
+def _from_text(text: msgspec.Raw) -> bytes | Problem:
+    raw = unescaped(text)
+    return unprocessable("raw_mime", _NO_TEXT) if raw is None else raw
+
+
+def _from_base64(text: msgspec.Raw) -> bytes | Problem:
     """Base64 (RFC 4648, 4), strict but for blanks and line ends, which some put in."""
-    text = text or ""
-    try:
-        if any(blank in text for blank in " \t\r\n"):
-            text = text.translate(_BLANKS)
-        return pybase64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        return unprocessable("raw_mime_base64", "This is not base64.")
+    encoded = unescaped(text)
+    if encoded is not None:
+        with suppress(binascii.Error, ValueError):
+            return pybase64.b64decode(encoded.translate(None, _BLANKS), validate=True)
+    return unprocessable("raw_mime_base64", "This is not base64.")

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from ingester.core.addresses import parse_addresses
 from ingester.transport.http.fields import (
+    ACCEPTED,
     GENERIC,
     Fault,
     check_assertion,
@@ -53,7 +54,7 @@ class Beside:
 
 def read_beside(request: web.Request, *, most: int) -> Beside | Fault:
     """Read the query and the headers. A name that nobody knows is a mistake that would lose mail if it were ignored."""
-    unknown = next((name for name in request.query if name not in NAMES), None)
+    unknown = next((name for name in request.query if name not in (*NAMES, ACCEPTED)), None)
     if unknown is not None:
         return unprocessable(unknown[:64] if unknown.isprintable() else None, "There is no such parameter.")
     single: dict[str, str | None] = {}

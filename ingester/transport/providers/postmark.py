@@ -5,11 +5,11 @@ lost before it comes here; where that shows, it is noted.
 """
 
 import re
-from io import BytesIO
 from typing import Final, TypeVar
 
 import msgspec
 
+from ingester.transport.json_text import unescaped
 from ingester.transport.providers.values import evidence, path
 from ingester.transport.submission import Submission
 from ingester.web.body import unprocessable
@@ -20,17 +20,10 @@ _RAW: Final = "RawEmail"
 _RAW_MISSING: Final = (
     'The raw mail is missing: tick "Include raw email content in JSON payload" in Postmark\'s settings.'
 )
-_QUOTE: Final = ord('"')
 _OWN_DOMAIN: Final = "@inbound.postmarkapp.com"
 _MAX_FIELD: Final = 1 << 20
 """Bytes of JSON of a field beside the mail that are read."""
 _EVENT_ID: Final = re.compile(r"[!-~]{1,200}")
-_PIECE: Final = 64 << 10
-
-_WHOLE_CHARACTERS: Final = re.compile(
-    rb"(?:[^\\]+|\\[^u]|\\u(?![dD][89abAB])[0-9a-fA-F]{4}|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[0-9a-fA-F]{4})*"
-)
-"""Characters and escapes, a pair of surrogates being one (RFC 8259, 7): where a string may be cut."""
 _LOST: Final = "\ufffd".encode()
 _TOLD: Final = ("x-spam-status", "x-spam-score", "x-spam-tests", "received-spf")
 _Read = TypeVar("_Read")
@@ -78,7 +71,7 @@ def read(body: bytes) -> Submission | Problem | None:
         return None
     if inbound.raw_email is msgspec.UNSET:
         return None if inbound.message_id is msgspec.UNSET else unprocessable(_RAW, _RAW_MISSING)
-    raw = _unescaped(memoryview(inbound.raw_email))
+    raw = unescaped(inbound.raw_email)
     if not raw:
         return unprocessable(_RAW, "This must be the raw mail as a JSON string.")
     event_id = _decoded(inbound.message_id, _TEXT) or ""
@@ -131,33 +124,3 @@ def _decoded(part: _Part, decoder: msgspec.json.Decoder[_Read]) -> _Read | None:
         return decoder.decode(part)
     except _FAULTS:
         return None
-
-
-def _unescaped(string: memoryview) -> bytes | None:
-    """A JSON string as UTF-8, None where it is none. Piece by piece: as one Python string it may take four bytes a
-    character.
-    """
-    if len(string) < 2 or string[0] != _QUOTE:
-        return None
-    unescaped = BytesIO()
-    pos, end = 1, len(string) - 1
-    while pos < end:
-        stop = _piece_end(string, pos, min(pos + _PIECE, end))
-        try:
-            unescaped.write(_TEXT.decode(b'"' + bytes(string[pos:stop]) + b'"').encode())
-        except (*_FAULTS, UnicodeEncodeError):
-            return None
-        if stop == pos:
-            return None
-        pos = stop
-    return unescaped.getvalue()
-
-
-def _piece_end(string: memoryview, pos: int, end: int) -> int:
-    """The last place up to `end` at which no escape and no character is cut."""
-    found = _WHOLE_CHARACTERS.match(string, pos, end)
-    stop = found.end() if found else pos
-    if stop < len(string) - 1:
-        while stop > pos and string[stop] & 0xC0 == 0x80:  # within a character of UTF-8
-            stop -= 1
-    return stop

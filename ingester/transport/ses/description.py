@@ -45,7 +45,6 @@ _ANSWERS: Final = {
     200: "`duplicate`: stored before. `refused`: final. `ignored`, `subscribed`, `unsubscribed`: nothing was stored.",
     400: "The body is no SNS message.",
     401: "The message is not proven, or its topic may not speak of that bucket. Never 403.",
-    408: "The body did not come in time.",
     409: "The event was handed in before with another mail.",
     413: "The mail, or the body, is too large, or the mail has too many recipients.",
     415: "The body is compressed.",

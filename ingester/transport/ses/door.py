@@ -24,7 +24,17 @@ from ingester.transport.ses.mailroom import Mailroom
 from ingester.transport.ses.notification import Malformed, Other, Received, read_notification
 from ingester.transport.ses.sns import MAX_BODY, Flaw, Kind, Message, Sns, Trusted, read_message
 from ingester.web.body import unprocessable
-from ingester.web.problem import BAD_REQUEST, OVERSIZED, UNAVAILABLE, UNSUPPORTED, Problem, answer, refusal
+from ingester.web.problem import (
+    BAD_REQUEST,
+    OVERSIZED,
+    TIMED_OUT,
+    TOO_SLOW,
+    UNAVAILABLE,
+    UNSUPPORTED,
+    Problem,
+    answer,
+    refusal,
+)
 
 UNAUTHORIZED: Final = Problem(
     status=401,
@@ -118,7 +128,7 @@ async def _body(request: web.Request, limits: Limits, load: Load) -> bytes | Pro
     body = await read_body(request, limits, load)
     if isinstance(body, Reason):
         return OVERSIZED if body is Reason.OVERSIZED else BUSY
-    return body
+    return TOO_SLOW if body is TIMED_OUT else body  # SNS gives up at 4xx
 
 
 def _refuse(flaw: Flaw, message: Message | None) -> Problem:

@@ -212,7 +212,10 @@ class Mailroom:
         stored = await self._ledger.ask(lambda connection: stored_from(connection, place.tenant_id, place.source))
         if isinstance(stored, Problem):
             return stored
-        return Outcome(reason=Reason.DUPLICATE, arrival_id=self._new_id(), stored=stored) if stored else ABSENT
+        if stored:
+            return Outcome(reason=Reason.DUPLICATE, arrival_id=self._new_id(), stored=stored)
+        _log.warning("ses.object_missing", bucket=place.bucket)
+        return ABSENT
 
     async def _note(self, place: Place, said: Said, outcome: Outcome) -> None:
         """Keep in a row that this object was refused. A store that is away: the next try finds the object, and why."""

@@ -8,9 +8,8 @@ import re
 from typing import Final
 
 from ingester.core.address import Address
-from ingester.core.fields import header_start, read_header
 from ingester.core.mime import Bounds
-from ingester.transport.recipients import in_headers, parse_recipient
+from ingester.transport.recipients import in_headers, parse_recipient, top_header
 from ingester.transport.ses.mailroom import Said
 
 _MAX_TRACE: Final = 4096
@@ -22,14 +21,7 @@ _FOR: Final = re.compile(rb"\sfor\s{1,10}<?([^\s<>;]{1,400})>?\s{0,10};")
 
 def read_trace(raw: bytes, bounds: Bounds, domains: frozenset[str]) -> Said:
     """Who sent it and whom it is for, as far as the header tells, and of addresses those in these domains alone."""
-    block = read_header(
-        raw,
-        header_start(raw),
-        len(raw),
-        max_bytes=bounds.max_header_bytes,
-        max_fields=bounds.max_header_fields,
-        top=True,
-    )
+    block = top_header(raw, bounds)
     suggested = [address for group in in_headers(raw, bounds) for address in group]
     received = (block.first("received") or b"")[:_MAX_TRACE]
     found = dict.fromkeys(one for one in (*_for(received), *suggested) if one.domain in domains)

@@ -331,6 +331,19 @@ async def test_a_body_is_bounded_and_never_compressed(house: House) -> None:
     assert (await house.bring(gzip.compress(body_of(envelope)), headers=packed)).no == (415, "unsupported")
 
 
+async def test_a_body_that_comes_too_slowly_may_come_again(database_url: str) -> None:
+    """SNS gives up at any 4xx, and a delivery event would be gone."""
+    async with running(database_url, http__body_seconds=0.05) as house:
+        for path in (INBOUND, EVENTS):
+            reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+            writer.write(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{{".encode())
+            reply = await asyncio.wait_for(reader.readuntil(b"}"), 10)
+            assert reply.startswith(b"HTTP/1.1 503 ")
+            assert b"Retry-After" in reply
+            assert b'"deferred","reason":"request_timeout"' in reply
+            writer.transport.abort()
+
+
 async def test_what_makes_no_sense_names_its_field(house: House) -> None:
     for message, field in (
         ("no JSON", "Message"),
