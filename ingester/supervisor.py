@@ -140,9 +140,11 @@ class Supervisor:
         ours = {signal.SIGTERM, signal.SIGINT}
         # Between fork and its own handlers the child must not run ours: it would signal its siblings.
         signal.pthread_sigmask(signal.SIG_BLOCK, ours)
-        pid = os.fork()
+        # Told to stop a moment ago: a worker that is born now would not hear of it.
+        pid = -1 if self._stopping else os.fork()
         if pid:
-            self._workers[pid] = time.monotonic()
+            if pid > 0:
+                self._workers[pid] = time.monotonic()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ours)
             return
         status = 1

@@ -1,7 +1,8 @@
 """Objects without a mail: what a crash between the upload and the commit leaves behind. Found by listing, and deleted.
 
 Nothing that has a row is deleted, nor what is younger than any commit may take, nor what bears another name than ours
-do, nor what belongs to a tenant that this database does not know.
+do, nor what belongs to a tenant that this database does not know, nor what is newer than all mail that it has of the
+tenant: a copy of a database knows nothing of what has come since.
 """
 
 import asyncio
@@ -53,7 +54,7 @@ async def sweep(
     async for page in _pages(blobs):
         old = [one for one in page if one.since < before]
         async with database.connection() as connection:
-            found = await _without_mail(connection, old)
+            found = await _without_mail(connection, old, newest_too=force)
         if len(found) > max(FEW, len(old) // 2) and apply and not force:
             raise NotOurs(f"{len(found)} of {len(old)} old objects in a row have no mail in this database")
         if apply:
@@ -76,17 +77,19 @@ async def _pages(blobs: Blobs) -> AsyncIterator[Sequence[Lying]]:
         yield page
 
 
-async def _without_mail(connection: Connection, objects: Sequence[Lying]) -> list[Lying]:
-    """Those of a known tenant that have no row."""
+async def _without_mail(connection: Connection, objects: Sequence[Lying], *, newest_too: bool) -> list[Lying]:
+    """Those of a known tenant that have no row, though a later mail of the tenant has one."""
     rows = await connection.fetch(
         """
         SELECT o.n FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS o(tenant_id, raw_id, n)
         WHERE EXISTS (SELECT FROM tenants t WHERE t.id = o.tenant_id)
           AND NOT EXISTS (SELECT FROM raws r WHERE r.tenant_id = o.tenant_id AND r.id = o.raw_id)
+          AND ($3 OR EXISTS (SELECT FROM raws r WHERE r.tenant_id = o.tenant_id AND r.id > o.raw_id))
         ORDER BY o.n
         """,
         [one.tenant_id for one in objects],
         [one.raw_id for one in objects],
+        newest_too,
     )
     return [objects[row["n"] - 1] for row in rows]
 
