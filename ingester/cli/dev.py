@@ -5,6 +5,7 @@ import os
 import signal
 import smtplib
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
@@ -64,7 +65,7 @@ def dev(
     check_certificate(settings)
     check_nameservers(settings)
     check_objects(settings)
-    postgres = None
+    postgres, interrupt = None, _Interrupt()
     try:
         sockets = bind_all(settings, reuse_port=False)
         url = settings.database_url.get_secret_value()
@@ -73,9 +74,10 @@ def dev(
             port = database_port or 0
             postgres = LocalPostgres(settings.dev_dir, port=port, say=lambda text: _console.print(text, style="dim"))
             url = postgres.start()
+            interrupt.check()
         settings = settings.model_copy(update={"database_url": SecretStr(url)})
         ready = with_inbound_token(with_secret(settings))
-        context.exit(run(lambda: _dev(ready, sockets, send_samples=send_samples)))
+        context.exit(run(lambda: _dev(ready, sockets, interrupt, send_samples=send_samples)))
     except LocalPostgresError as error:
         raise Fail(str(error)) from error
     except OSError as error:
@@ -83,7 +85,8 @@ def dev(
     finally:
         if postgres is not None:
             # A second Ctrl-C must not leave Postgres behind.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
             postgres.stop()
             _console.print("Stopped; the data stays.", style="dim")
 
@@ -103,7 +106,29 @@ def _development(settings: Settings) -> Settings:
     return settings.model_copy(update={"smtp": smtp, "http": http, "log": log, "dns": dns})
 
 
-async def _dev(settings: Settings, sockets: "Sockets", *, send_samples: bool) -> int:
+class _Interrupt:
+    """SIGINT and SIGTERM before the loop runs: raised where they arrive, and remembered.
+
+    Python swallows what is raised while it forks, and starting Postgres is little else.
+    """
+
+    def __init__(self) -> None:
+        self.told = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._raise)
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt where one came and was swallowed."""
+        if self.told:
+            raise KeyboardInterrupt
+
+    def _raise(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self.told = True
+        raise KeyboardInterrupt
+
+
+async def _dev(settings: Settings, sockets: "Sockets", interrupt: _Interrupt, *, send_samples: bool) -> int:
     from ingester.app import App, apply_schema
     from ingester.transport.sockets import address
 
@@ -111,6 +136,7 @@ async def _dev(settings: Settings, sockets: "Sockets", *, send_samples: bool) ->
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    interrupt.check()
     await apply_schema(settings)
     await _seed(settings)
     app = App(settings, watch=_print)
