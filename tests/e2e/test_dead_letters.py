@@ -31,7 +31,6 @@ def holders(town: Town) -> set[str]:
     return {row[0] for row in rows}
 
 
-@pytest.mark.s3
 def test_at_each_stage_and_redriven(acme: Town) -> None:
     """Yes, a dead letter with the bytes, a claim that a retry runs into; then the redrive, dry and in earnest."""
     mails = letters(4, "support@acme.test", size=3000)
