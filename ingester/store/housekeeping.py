@@ -10,65 +10,36 @@ STEP = 1000
 
 async def expire_claims(connection: Connection, now: datetime) -> None:
     """Remove claims that no longer hold. A claim that is being taken over is skipped."""
-    removed = STEP
-    while removed == STEP:
-        removed = await _removed(
-            connection,
-            """
-            DELETE FROM claims c USING (
-                SELECT tenant_id, key FROM claims WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED
-            ) old WHERE c.tenant_id = old.tenant_id AND c.key = old.key
-            """,
-            now,
-        )
+    await _expire(connection, "claims", "key", "expires_at <= $1", now)
 
 
 async def expire_events(connection: Connection, now: datetime) -> None:
     """Remove events of providers whose claims no longer hold."""
-    removed = STEP
-    while removed == STEP:
-        removed = await _removed(
-            connection,
-            """
-            DELETE FROM provider_events e USING (
-                SELECT tenant_id, key FROM provider_events WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED
-            ) old WHERE e.tenant_id = old.tenant_id AND e.key = old.key
-            """,
-            now,
-        )
+    await _expire(connection, "provider_events", "key", "expires_at <= $1", now)
 
 
 async def expire_refusals(connection: Connection, now: datetime, days: int) -> None:
     """Remove refusals older than `days`."""
-    removed = STEP
-    while removed == STEP:
-        removed = await _removed(
-            connection,
-            """
-            DELETE FROM refusals r USING (
-                SELECT tenant_id, id FROM refusals WHERE minute <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED
-            ) old WHERE r.tenant_id = old.tenant_id AND r.id = old.id
-            """,
-            now - timedelta(days=days),
-        )
+    await _expire(connection, "refusals", "id", "minute <= $1", now - timedelta(days=days))
 
 
 async def expire_delivery_events(connection: Connection, now: datetime, days: int) -> None:
     """Remove delivery events older than `days` that belong to no message of ours: that mail was sent without us."""
+    old = "message_id IS NULL AND received_at <= $1"
+    await _expire(connection, "delivery_events", "id", old, now - timedelta(days=days))
+
+
+async def _expire(connection: Connection, table: str, key: str, old: str, before: datetime) -> None:
+    """Remove the old rows of a table, some at a time; one that somebody else holds is left for the next time."""
     removed = STEP
     while removed == STEP:
-        removed = await _removed(
-            connection,
-            """
-            DELETE FROM delivery_events e USING (
-                SELECT tenant_id, id FROM delivery_events WHERE message_id IS NULL AND received_at <= $1
-                LIMIT $2 FOR UPDATE SKIP LOCKED
-            ) old WHERE e.tenant_id = old.tenant_id AND e.id = old.id
-            """,
-            now - timedelta(days=days),
+        status = await connection.execute(
+            f"""
+            DELETE FROM {table} t USING (
+                SELECT tenant_id, {key} FROM {table} WHERE {old} LIMIT $2 FOR UPDATE SKIP LOCKED
+            ) o WHERE t.tenant_id = o.tenant_id AND t.{key} = o.{key}
+            """,  # noqa: S608  (only our own words are put in)
+            before,
+            STEP,
         )
-
-
-async def _removed(connection: Connection, statement: str, before: datetime) -> int:
-    status = await connection.execute(statement, before, STEP)
-    return int(status.rpartition(" ")[2])
+        removed = int(status.rpartition(" ")[2])
