@@ -22,6 +22,7 @@ from ingester.auth.hosts import addresses_of
 from ingester.core.ids import uuid7
 from ingester.core.mime import Bounds
 from ingester.faults import Faults
+from ingester.ledger import Ledger
 from ingester.pipeline import Arrival, Pipeline, Sources
 from ingester.settings import Settings
 from ingester.spam import SpamGate
@@ -43,7 +44,6 @@ from ingester.transport.lmtp import LmtpDoor
 from ingester.transport.ses.description import operations as ses_operations
 from ingester.transport.ses.door import SesDoor
 from ingester.transport.ses.feedback import Feedback
-from ingester.transport.ses.ledger import Ledger
 from ingester.transport.ses.mailroom import Mailroom
 from ingester.transport.ses.reconcile import Reconciler
 from ingester.transport.ses.sns import Sns

@@ -4,38 +4,27 @@ Nothing is read before it is known who asks, and nothing is looked up before it 
 tell of what belongs to another tenant.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Final, TypeVar
 
 import msgspec
-import structlog
 from aiohttp import web
 
+from ingester.ledger import Ledger
 from ingester.settings import Settings
-from ingester.store.db import Connection, Database, Trouble, Unavailable, classify
+from ingester.store.db import Connection, Database
 from ingester.store.keys import Holder, holder
 from ingester.web.body import Asked, decode, read
-from ingester.web.problem import UNAUTHORIZED, UNAVAILABLE, UNPROCESSABLE, Problem, refusal
-
-STORE_SECONDS: Final = 10.0
-"""How long a call may wait for the store, its turn included."""
-
-Found = TypeVar("Found")
-
-_log = structlog.get_logger(__name__)
+from ingester.web.problem import UNAUTHORIZED, Problem, refusal
 
 
 class Calls:
     """What the calls of one worker share."""
 
     def __init__(self, *, settings: Settings, database: Database, now: Callable[[], datetime]) -> None:
-        self._database = database
+        self._ledger = Ledger(settings=settings, database=database, share=2)
         self._now = now
         self._body_seconds = settings.http.body_seconds
-        # Half of the connections at most: mail must not wait for those who ask, strangers with wrong keys among them.
-        self._turns = asyncio.Semaphore(max(1, settings.store.connections // 2))
 
     async def answer(
         self,
@@ -62,7 +51,7 @@ class Calls:
         asked = decode(body, decoder)
         if isinstance(asked, Problem):
             return asked
-        return await self._in_store(lambda connection: work(connection, who, asked))
+        return await self._ledger.ask(lambda connection: work(connection, who, asked))
 
     async def _who(self, request: web.Request) -> Holder | Problem:
         """Whom the bearer key stands for (RFC 6750, 2.1); the scheme is in any case (RFC 9110, 11.1)."""
@@ -71,17 +60,5 @@ class Calls:
         text = key.strip()
         if scheme.lower() != "bearer" or not text:
             return UNAUTHORIZED
-        found = await self._in_store(lambda connection: holder(connection, text, self._now()))
+        found = await self._ledger.ask(lambda connection: holder(connection, text, self._now()))
         return UNAUTHORIZED if found is None else found
-
-    async def _in_store(self, work: Callable[[Connection], Awaitable[Found]]) -> Found | Problem:
-        """Work with a connection; what the database says against it becomes a problem. Raises surprises."""
-        try:
-            async with asyncio.timeout(STORE_SECONDS), self._turns, self._database.connection() as connection:
-                return await work(connection)
-        except Exception as error:
-            trouble = Trouble.TRANSIENT if isinstance(error, Unavailable) else classify(error)
-            if trouble is None:
-                raise
-            _log.warning("http.store", trouble=trouble.name.lower(), error=type(error).__name__)
-            return UNPROCESSABLE if trouble is Trouble.DATA else UNAVAILABLE

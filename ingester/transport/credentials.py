@@ -3,26 +3,22 @@
 Whoever shows no live token gets one and the same answer, unknown and revoked ones after the same work.
 """
 
-import asyncio
 import base64
 import hmac
 from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-import structlog
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
+from ingester.ledger import Ledger
 from ingester.settings import Settings
-from ingester.store.db import Database, Trouble, Unavailable, classify
+from ingester.store.db import Database
 from ingester.store.intake_tokens import Bearer, bearer
 from ingester.store.secret import secret_hash
 from ingester.transport.submission import Scope
-from ingester.web.problem import UNAVAILABLE, Problem
-
-STORE_SECONDS: Final = 10.0
-"""How long the look-up of a token may take, its turn included."""
+from ingester.web.problem import Problem
 
 # RFC 9110, 11.6.1: a 401 names the schemes. RFC 6750, 3: no error code, so that no two refusals differ.
 UNAUTHORIZED: Final = Problem(
@@ -32,8 +28,6 @@ UNAUTHORIZED: Final = Problem(
     headers={"WWW-Authenticate": 'Basic realm="ingester", Bearer'},
 )
 
-_log = structlog.get_logger(__name__)
-
 
 class Credentials:
     """The tokens of one worker: the operator's own, and those of the store."""
@@ -41,10 +35,8 @@ class Credentials:
     def __init__(self, *, settings: Settings, database: Database, now: Callable[[], datetime]) -> None:
         own = settings.inbound_token
         self._own = None if own is None else secret_hash(own.get_secret_value())
-        self._database = database
+        self._ledger = Ledger(settings=settings, database=database)
         self._now = now
-        # A part of the connections at most: mail must not wait for strangers with wrong tokens.
-        self._turns = asyncio.Semaphore(max(1, settings.store.connections // 4))
 
     async def scope(self, request: web.Request) -> Scope | Problem:
         """What the token that is shown allows."""
@@ -53,21 +45,10 @@ class Credentials:
             return UNAUTHORIZED
         if self._own is not None and hmac.compare_digest(secret_hash(text), self._own):
             return Scope(may_assert_envelope=True)
-        found = await self._look(text)
+        found = await self._ledger.ask(lambda connection: bearer(connection, text, self._now()))
         if found is None:
             return UNAUTHORIZED
         return found if isinstance(found, Problem) else _scope(found)
-
-    async def _look(self, text: str) -> Bearer | Problem | None:
-        try:
-            async with asyncio.timeout(STORE_SECONDS), self._turns, self._database.connection() as connection:
-                return await bearer(connection, text, self._now())
-        except Exception as error:
-            trouble = Trouble.TRANSIENT if isinstance(error, Unavailable) else classify(error)
-            if trouble is None:
-                raise
-            _log.warning("intake.store", trouble=trouble.name.lower(), error=type(error).__name__)
-            return UNAVAILABLE
 
 
 def shows_any(request: web.Request) -> bool:

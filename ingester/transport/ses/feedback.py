@@ -8,10 +8,10 @@ from uuid import UUID
 import structlog
 
 from ingester.core.address import parse_path
+from ingester.ledger import Ledger
 from ingester.settings import Owner, Topic
 from ingester.store.db import Connection
 from ingester.store.delivery_events import NewEvent, Recorded, record
-from ingester.transport.ses.ledger import Ledger
 from ingester.transport.ses.notification import Told
 from ingester.transport.ses.owners import PROVIDER, Owned, owned_by
 from ingester.web.problem import UNAVAILABLE, Problem

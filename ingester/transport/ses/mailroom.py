@@ -16,6 +16,7 @@ import structlog
 from ingester.core.envelope import Client, Door, Envelope, Recipient
 from ingester.core.outcome import Outcome, Reason
 from ingester.faults import Faults
+from ingester.ledger import Ledger
 from ingester.pipeline import BESIDE_THE_LOOP
 from ingester.settings import S3, Owner, Settings, Topic
 from ingester.store.db import Connection
@@ -25,7 +26,6 @@ from ingester.transport.intake import Intake
 from ingester.transport.limits import Flight
 from ingester.transport.load import Load
 from ingester.transport.recipients import parse_recipient
-from ingester.transport.ses.ledger import Ledger
 from ingester.transport.ses.notification import InBucket, Received
 from ingester.transport.ses.owners import PROVIDER, owned_by, scope_of, source_of
 from ingester.transport.submission import Assertion, Scope, Submission

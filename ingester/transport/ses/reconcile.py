@@ -16,13 +16,13 @@ import structlog
 
 from ingester.core.mime import Bounds
 from ingester.core.outcome import Outcome, Reason
+from ingester.ledger import Ledger
 from ingester.settings import Settings, Source
 from ingester.store.db import Database
 from ingester.store.objects import Item, ObjectsUnavailable
 from ingester.store.registry import domains
 from ingester.store.sources import Attempt, attempts, only_one
 from ingester.transport.answers import word_of
-from ingester.transport.ses.ledger import Ledger
 from ingester.transport.ses.mailroom import ABSENT, Mailroom, Place
 from ingester.transport.ses.notification import is_setup_key
 from ingester.transport.ses.owners import folder, source_of

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingester.app import bounds, now
+from ingester.ledger import Ledger
 from ingester.settings import load
 from ingester.store.objects import Item, ObjectsUnavailable
 from ingester.store.sources import Attempt
-from ingester.transport.ses.ledger import Ledger
 from ingester.transport.ses.mailroom import Said
 from ingester.transport.ses.reconcile import GRACE, HOPELESS, NotNow, Reconciled, Reconciler, is_due
 from ingester.transport.ses.trace import read_trace

@@ -1,4 +1,4 @@
-"""The store as the SES door sees it: one bounded piece of work on one connection; a store that is away is a Problem."""
+"""The store as doors over HTTP see it: a bounded piece of work on one connection; a store that is away is a Problem."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -19,12 +19,13 @@ _log = structlog.get_logger(__name__)
 
 
 class Ledger:
-    """One per worker."""
+    """One for each kind of asker, of a worker. `share` is how many parts of the connections there are of which it may
+    have one: mail must not wait for those who ask, strangers with wrong keys among them.
+    """
 
-    def __init__(self, *, settings: Settings, database: Database) -> None:
+    def __init__(self, *, settings: Settings, database: Database, share: int = 4) -> None:
         self._database = database
-        # A quarter of the connections at most: mail must not wait for notifications.
-        self._turns = asyncio.Semaphore(max(1, settings.store.connections // 4))
+        self._turns = asyncio.Semaphore(max(1, settings.store.connections // share))
 
     async def ask(self, work: Callable[[Connection], Awaitable[Found]]) -> Found | Problem:
         """Do it. Raises surprises."""
@@ -35,5 +36,5 @@ class Ledger:
             trouble = Trouble.TRANSIENT if isinstance(error, Unavailable) else classify(error)
             if trouble is None:
                 raise
-            _log.warning("ses.store", trouble=trouble.name.lower(), error=type(error).__name__)
+            _log.warning("http.store", trouble=trouble.name.lower(), error=type(error).__name__)
             return UNPROCESSABLE if trouble is Trouble.DATA else UNAVAILABLE
