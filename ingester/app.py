@@ -33,6 +33,8 @@ from ingester.store.directory import Directory
 from ingester.store.housekeeping import expire_claims, expire_delivery_events, expire_events, expire_refusals
 from ingester.store.raws import Raws
 from ingester.store.refusals import Refusals
+from ingester.telemetry import Telemetry
+from ingester.telemetry.metrics import Metrics
 from ingester.tidying import Tidying
 from ingester.transport.credentials import Credentials
 from ingester.transport.http.description import operations as inbound_operations
@@ -75,10 +77,16 @@ class App:
     """One process: the store, the pipeline and the doors."""
 
     def __init__(
-        self, settings: Settings, *, watch: Callable[[Arrival], None] | None = None, get: Get | None = None
+        self,
+        settings: Settings,
+        *,
+        telemetry: Telemetry | None = None,
+        watch: Callable[[Arrival], None] | None = None,
+        get: Get | None = None,
     ) -> None:
-        """`get` takes the place of the fetcher of URLs, for tests."""
+        """`telemetry`: by default one that nobody reads. `get` takes the place of the fetcher of URLs, for tests."""
         self.settings = settings
+        self.telemetry = telemetry or Telemetry(Metrics())
         self.database = Database(settings)
         self.directory = Directory(self.database, settings.token_secrets)
         self.refusals = Refusals(self.database, new_id)
@@ -100,6 +108,7 @@ class App:
             spam=self._spam,
             blobs=self.blobs,
             authenticator=Authenticator(self.resolver, rules(settings), threads=self._threads),
+            telemetry=self.telemetry,
             watch=watch,
         )
         self._chores: list[asyncio.Task[None]] = []

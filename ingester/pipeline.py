@@ -5,7 +5,7 @@ cannot do now is answered 4xx.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,36 +16,28 @@ from uuid import UUID
 
 import structlog
 
-from ingester.auth.check import Authenticator
-from ingester.batcher import Batcher
+from ingester.auth.check import Authenticator, Checked
 from ingester.burial import Burial
 from ingester.case import Case, Limits, Target, Unrouted
+from ingester.committing import Committing
 from ingester.core.address import Address
-from ingester.core.backoff import pauses
 from ingester.core.envelope import Client, Door, Envelope, Route
 from ingester.core.ids import SYSTEM_TENANT
 from ingester.core.message import Message, digest
 from ingester.core.mime import Bounds
 from ingester.core.outcome import Outcome, Reason, Refusal
 from ingester.faults import Faults
-from ingester.judge import Judgement, judge, outcome, queries
-from ingester.placing import Placing
 from ingester.settings import Settings
 from ingester.spam import SpamGate, SpamVerdict
 from ingester.store.blobs import Blobs
-from ingester.store.db import Connection, Database, Trouble, Unavailable, classify, provoke_data_fault
+from ingester.store.db import Database, Unavailable
 from ingester.store.dead import Caps
 from ingester.store.directory import Directory
-from ingester.store.finding import find
-from ingester.store.messages import Written, write
-from ingester.store.provider_events import EventConflict
 from ingester.store.refusals import Refusals
+from ingester.telemetry import Stage, Telemetry
 
 BESIDE_THE_LOOP = 64 << 10
 """Mails above this many bytes are scanned in a thread, so that the loop is not held (law 9)."""
-BATCH_BYTES = 16 << 20
-"""Bytes of raw mail that share a commit at most."""
-
 Work = TypeVar("Work")
 
 _log = structlog.get_logger(__name__)
@@ -86,10 +78,11 @@ class Pipeline:
         authenticator: Authenticator,
         spam: SpamGate,
         blobs: Blobs,
+        telemetry: Telemetry,
         watch: Callable[[Arrival], None] | None = None,
     ) -> None:
         self._watch = watch
-        self._database = database
+        self._telemetry = telemetry
         self._directory = directory
         self._refusals = refusals
         self._faults = faults
@@ -97,7 +90,6 @@ class Pipeline:
         self._threads = threads
         self._authenticator = authenticator
         self._spam = spam
-        self._blobs = blobs
         store = settings.store
         self._commit_seconds = store.commit_seconds
         claim_life = timedelta(days=store.claim_days)
@@ -107,12 +99,15 @@ class Pipeline:
             max_received=settings.mime.max_received, claim_life=claim_life, secrets=settings.token_secrets
         )
         self._bounds = bounds
-        self._batcher: Batcher[Case, Outcome] = Batcher(
-            self._settle,
-            weigh=lambda case: len(case.envelope.raw),
-            runners=max(1, store.connections // 2),
-            most=store.batch,
-            heaviest=BATCH_BYTES,
+        self._committing = Committing(
+            settings=settings,
+            database=database,
+            blobs=blobs,
+            burial=self._burial,
+            faults=faults,
+            limits=self.limits,
+            refusals=refusals,
+            telemetry=telemetry,
         )
 
     # -- what doors ask ----------------------------------------------------------------------------------------------
@@ -212,7 +207,7 @@ class Pipeline:
             return None, await self._burial.keep(
                 envelope, targets, raw_sha256=raw_sha256, stage="scan", error=error, deadline=deadline
             )
-        return case.message, await self._batcher.submit(case)
+        return case.message, await self._committing.submit(case)
 
     def _refuse_all(self, envelope: Envelope, unrouted: Sequence[Unrouted]) -> Outcome:
         """No recipient is ours: nothing is parsed or stored (a door that could not ask before)."""
@@ -233,11 +228,9 @@ class Pipeline:
         self, envelope: Envelope, targets: tuple[Target, ...], unrouted: tuple[Unrouted, ...], deadline: float
     ) -> Case:
         """Scan and authenticate: all that the bytes and DNS tell. Raises whatever the scan stumbles over."""
-        raw_sha256, message = await self.scan(envelope.raw)
-        checked, spam = await asyncio.gather(
-            self._authenticator.check(envelope, authors=message.authors, from_fields=message.from_fields),
-            self._ask_for_spam(envelope, targets),
-        )
+        with self._telemetry.stage(Stage.PARSE):
+            raw_sha256, message = await self.scan(envelope.raw)
+        checked, spam = await asyncio.gather(self._check(envelope, message), self._ask_for_spam(envelope, targets))
         return Case(
             envelope=envelope,
             message=message,
@@ -252,18 +245,23 @@ class Pipeline:
             contact_ids={target.route.tenant_id: self._sources.new_id() for target in targets},
         )
 
+    async def _check(self, envelope: Envelope, message: Message) -> Checked:
+        with self._telemetry.stage(Stage.AUTH):
+            return await self._authenticator.check(envelope, authors=message.authors, from_fields=message.from_fields)
+
     async def _ask_for_spam(self, envelope: Envelope, targets: Sequence[Target]) -> SpamVerdict | None:
         """What the spam filter thinks, where one is set and the mail may be cold: a reply token is proof enough."""
         if not self._spam.on or all(target.route.answers for target in targets):
             return None
-        return await self._spam.judge(
-            envelope.raw,
-            ip=envelope.client.ip,
-            helo=envelope.client.helo or "",
-            mail_from=envelope.mail_from,
-            recipients=tuple(str(one.address) for one in envelope.recipients),
-            queue_id=str(envelope.arrival_id),
-        )
+        with self._telemetry.stage(Stage.SPAM):
+            return await self._spam.judge(
+                envelope.raw,
+                ip=envelope.client.ip,
+                helo=envelope.client.helo or "",
+                mail_from=envelope.mail_from,
+                recipients=tuple(str(one.address) for one in envelope.recipients),
+                queue_id=str(envelope.arrival_id),
+            )
 
     async def scan(self, raw: bytes) -> tuple[bytes, Message]:
         """The hash of the bytes and what they say; large mails beside the loop."""
@@ -305,109 +303,6 @@ class Pipeline:
         if len(raw) <= BESIDE_THE_LOOP:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-
-    async def _settle(self, cases: Sequence[Case]) -> list[Outcome]:
-        return await self._insist(cases, Placing(self._blobs))
-
-    async def _insist(self, cases: Sequence[Case], placing: Placing) -> list[Outcome]:
-        """Commit a batch, trying again what may pass; where one mail is the trouble, one by one."""
-        loop = asyncio.get_running_loop()
-        deadline = min(case.deadline for case in cases)
-        waits = pauses()
-        while True:
-            try:
-                return await self._attempt(cases, placing)
-            except Exception as error:  # noqa: BLE001  (sorted by `classify`; a surprise is a dead letter)
-                trouble, pause = classify(error), next(waits)
-                if trouble is Trouble.TRANSIENT and loop.time() + pause < deadline:
-                    _log.warning("commit tried again", error=type(error).__name__, mails=len(cases))
-                    await asyncio.sleep(pause)
-                    continue
-                return await self._give_up(cases, placing, trouble, error)
-
-    async def _give_up(
-        self, cases: Sequence[Case], placing: Placing, trouble: Trouble | None, error: Exception
-    ) -> list[Outcome]:
-        """Defer what the database cannot do now; of a batch with a bad mail, find it; keep the bad mail."""
-        if trouble in (Trouble.TRANSIENT, Trouble.LASTING):
-            _log.error("the store is unavailable", error=type(error).__name__, mails=len(cases))
-            return [self._deferred(case.envelope) for case in cases]
-        if len(cases) > 1:
-            return [(await self._insist([case], placing))[0] for case in cases]
-        case = cases[0]
-        if isinstance(error, EventConflict):
-            return [self._conflict(case)]
-        kept = await self._burial.keep(
-            case.envelope,
-            case.targets,
-            raw_sha256=case.raw_sha256,
-            stage="commit" if trouble is Trouble.DATA else "decide",
-            error=error,
-            deadline=case.deadline,
-        )
-        return [kept]
-
-    async def _attempt(self, cases: Sequence[Case], placing: Placing) -> list[Outcome]:
-        """One read, the judging, one write per tenant, one commit; between them the uploads, if bytes go elsewhere."""
-        async with self._database.connection() as connection:
-            judged = await self._judge(connection, cases)
-            if not self._blobs.on:
-                return await self._commit(connection, judged)
-        placed = await placing.place(judged)
-        self._faults.hit("uploaded")
-        ready = [(case, one) for case, one in zip(cases, placed, strict=True) if one is not None]
-        told: Iterator[Outcome] = iter(())
-        if ready:
-            async with self._database.connection() as connection:
-                told = iter(await self._commit(connection, ready))
-        return [
-            self._deferred(case.envelope) if one is None else next(told)
-            for case, one in zip(cases, placed, strict=True)
-        ]
-
-    async def _judge(self, connection: Connection, cases: Sequence[Case]) -> list[tuple[Case, Judgement]]:
-        wanted = [queries(case) for case in cases]
-        self._faults.hit("find")
-        found = iter(await find(connection, [query for group in wanted for query in group]))
-        self._faults.hit("decide")
-        return [
-            (case, judge(case, [next(found) for _ in group], self.limits))
-            for case, group in zip(cases, wanted, strict=True)
-        ]
-
-    async def _commit(self, connection: Connection, judged: Sequence[tuple[Case, Judgement]]) -> list[Outcome]:
-        """Write all mails, grouped by tenant in key order, in one transaction."""
-        written: list[list[tuple[UUID, Written]]] = [[] for _ in judged]
-        tenants = sorted({mail.tenant_id for _, judgement in judged for mail in judgement.mails})
-        async with connection.transaction():
-            for tenant_id in tenants:
-                group = [
-                    (index, mail)
-                    for index, (_, judgement) in enumerate(judged)
-                    for mail in judgement.mails
-                    if mail.tenant_id == tenant_id
-                ]
-                for row in await write(connection, tenant_id, [mail for _, mail in group]):
-                    written[group[row.mail][0]].append((tenant_id, row))
-            if self._faults.hit("commit") == "data":
-                await provoke_data_fault(connection)
-            self._faults.hit("before_commit")
-            self._faults.soon("during_commit", asyncio.get_running_loop().call_soon)
-        self._faults.hit("after_commit")
-        return [outcome(case, judgement, rows) for (case, judgement), rows in zip(judged, written, strict=True)]
-
-    def _conflict(self, case: Case) -> Outcome:
-        """Refuse the whole event: which of the tenants knows another mail by its id is nobody's business."""
-        for target in case.targets:
-            self.note_refusal(
-                reason=Reason.EVENT_CONFLICT,
-                client=case.envelope.client,
-                door=case.envelope.door,
-                mail_from=case.envelope.mail_from,
-                recipients=target.recipients,
-                tenant_id=target.route.tenant_id,
-            )
-        return Outcome(reason=Reason.EVENT_CONFLICT, arrival_id=case.envelope.arrival_id)
 
     def _deferred(self, envelope: Envelope) -> Outcome:
         return Outcome(reason=Reason.STORE_UNAVAILABLE, arrival_id=envelope.arrival_id)

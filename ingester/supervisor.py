@@ -49,6 +49,7 @@ class Sockets:
     smtp: Sequence[socket.socket]
     http: Sequence[socket.socket]
     lmtp: Sequence[socket.socket]
+    metrics: Sequence[socket.socket]
     files: Sequence[SocketFile]
 
     @property
@@ -68,6 +69,7 @@ def bind_all(settings: Settings, *, reuse_port: bool) -> Sockets:
     with ExitStack() as undo:
         smtp = [undo.enter_context(one) for one in bind(settings.smtp.listen, reuse_port=reuse_port)]
         http = [undo.enter_context(one) for one in bind(settings.http.listen, reuse_port=reuse_port)]
+        metrics = [undo.enter_context(one) for one in bind(settings.metrics.listen, reuse_port=reuse_port)]
         tcp = [where for where in lmtp.listen if isinstance(where, Listen)]
         ours = [undo.enter_context(one) for one in bind(tcp, reuse_port=reuse_port)]
         for where in lmtp.listen:
@@ -77,7 +79,7 @@ def bind_all(settings: Settings, *, reuse_port: bool) -> Sockets:
                 files.append(SocketFile.of(sock))
                 undo.callback(files[-1].remove)
         undo.pop_all()
-    return Sockets(smtp=smtp, http=http, lmtp=ours, files=files)
+    return Sockets(smtp=smtp, http=http, lmtp=ours, metrics=metrics, files=files)
 
 
 async def serve_one(settings: Settings, sockets: Sockets) -> int:
@@ -99,7 +101,7 @@ async def serve_one(settings: Settings, sockets: Sockets) -> int:
 
 def _addresses(sockets: Sockets) -> dict[str, list[str]]:
     """Where each door listens, for the log."""
-    doors = {"smtp": sockets.smtp, "lmtp": sockets.lmtp, "http": sockets.http}
+    doors = {"smtp": sockets.smtp, "lmtp": sockets.lmtp, "http": sockets.http, "metrics": sockets.metrics}
     return {name: [str(address(one)) for one in listeners] for name, listeners in doors.items() if listeners}
 
 
@@ -201,7 +203,8 @@ def _with_ports(settings: Settings, reserved: Sockets) -> Settings:
     smtp = settings.smtp.model_copy(update={"listen": _tcp(reserved.smtp)})
     http = settings.http.model_copy(update={"listen": _tcp(reserved.http)})
     lmtp = settings.lmtp.model_copy(update={"listen": _tcp(reserved.lmtp)})
-    return settings.model_copy(update={"smtp": smtp, "http": http, "lmtp": lmtp})
+    metrics = settings.metrics.model_copy(update={"listen": _tcp(reserved.metrics)})
+    return settings.model_copy(update={"smtp": smtp, "http": http, "lmtp": lmtp, "metrics": metrics})
 
 
 def _tcp(sockets: Sequence[socket.socket]) -> tuple[Listen, ...]:

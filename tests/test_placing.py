@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 
 from ingester.app import App
+from ingester.committing import Committing
 from ingester.core.outcome import Reason
-from ingester.pipeline import Pipeline
 from ingester.store.objects import Objects, ObjectsUnavailable
 from tests.blobs import Bucket
 from tests.daemon import Town, settle
@@ -73,14 +73,14 @@ async def test_a_commit_that_is_tried_again_uploads_nothing(
 ) -> None:
     """Neither after an outage, nor when the mails of a batch are taken one by one."""
     troubles: list[Exception] = [asyncpg.DeadlockDetectedError("x"), asyncpg.DataError("x"), OSError("x")]
-    commit = Pipeline._commit
+    commit = Committing._commit
 
     async def troubled(*arguments: object) -> object:
         if troubles and len(uploads) > 2:
             raise troubles.pop(0)
         return await commit(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Pipeline, "_commit", troubled)
+    monkeypatch.setattr(Committing, "_commit", troubled)
     outcomes = await asyncio.gather(*(send(app, mail(f"m{n}")) for n in range(17)))
     assert not troubles
     assert [outcome.reason for outcome in outcomes] == [Reason.ACCEPTED] * 17

@@ -11,9 +11,9 @@ from uuid import UUID
 import pytest
 import structlog
 
-from ingester import telemetry
 from ingester.settings import load
-from ingester.telemetry import AddressHash
+from ingester.telemetry import logs
+from ingester.telemetry.logs import AddressHash
 
 Lines = Callable[[], list[dict[str, object]]]
 Configure = Callable[..., Lines]
@@ -28,7 +28,7 @@ def configured() -> Iterator[Configure]:
     def configure(**environ: str) -> Lines:
         stream = io.StringIO()
         names = {f"INGESTER_{name}": value for name, value in environ.items()}
-        telemetry.configure(load(names), stream=stream, key=b"k" * 32)
+        logs.configure(load(names), stream=stream, key=b"k" * 32)
         return lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
 
     yield configure
@@ -54,7 +54,7 @@ def test_production_writes_json_lines(configured: Configure) -> None:
 
 def test_development_writes_for_people(capsys: pytest.CaptureFixture[str], configured: Configure) -> None:
     configured()
-    telemetry.configure(load({"INGESTER_ENV": "development"}))
+    logs.configure(load({"INGESTER_ENV": "development"}))
     structlog.get_logger().info("serving", pid=7)
     assert re.search(r"\[info +\] serving +pid=7\n", capsys.readouterr().err)
 
@@ -94,7 +94,7 @@ def test_another_key_gives_another_name() -> None:
 
 def test_mail_text_and_secrets_do_not_get_through(configured: Configure) -> None:
     lines = configured()
-    given = dict.fromkeys(telemetry.HIDDEN_KEYS, "hushhush")
+    given = dict.fromkeys(logs.HIDDEN_KEYS, "hushhush")
     structlog.get_logger().warning("careless", **given, bytes_=b"hushhush")
     (line,) = lines()
     assert "hush" not in json.dumps(line)
@@ -106,7 +106,7 @@ def test_an_exception_is_told_by_type_and_place(
     configured: Configure, capsys: pytest.CaptureFixture[str], form: str
 ) -> None:
     configured()
-    telemetry.configure(load({"INGESTER_LOG__FORMAT": form}))
+    logs.configure(load({"INGESTER_LOG__FORMAT": form}))
     try:
         try:
             raise ValueError("hushhush")
@@ -117,8 +117,8 @@ def test_an_exception_is_told_by_type_and_place(
         logging.getLogger("asyncio").exception("Task exception was never retrieved\nfuture: <Task exception=hushhush>")
     said = capsys.readouterr().err
     assert "hush" not in said
-    assert said.count("KeyError (test_telemetry.py:") == 2
-    assert said.count(" from ValueError (test_telemetry.py:") == 2
+    assert said.count("KeyError (test_logs.py:") == 2
+    assert said.count(" from ValueError (test_logs.py:") == 2
     assert "Task exception was never retrieved" in said
 
 
@@ -126,7 +126,7 @@ def test_what_strangers_say_is_bounded_and_moves_no_cursor(configured: Configure
     lines = configured()
     structlog.get_logger().info("hello", helo="\x1b[2J\n" + "x" * 1000)
     helo = str(lines()[0]["helo"])
-    assert len(helo) == telemetry.TEXT_LIMIT + 3
+    assert len(helo) == logs.TEXT_LIMIT + 3
     assert helo.isprintable()
 
 

@@ -1,0 +1,185 @@
+"""Committing: waiting mails share one read, one judgement each, one write per tenant and one commit, then are answered.
+
+Yes means committed (law 1). What may pass is tried again within the mail's deadline; of a batch with a bad mail the
+others are committed one by one, and the bad one is buried.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from uuid import UUID
+
+import structlog
+
+from ingester.batcher import Batcher
+from ingester.burial import Burial
+from ingester.case import Case, Limits
+from ingester.core.backoff import pauses
+from ingester.core.outcome import Outcome, Reason
+from ingester.faults import Faults
+from ingester.judge import Judgement, judge, outcome, queries
+from ingester.placing import Placing
+from ingester.settings import Settings
+from ingester.store.blobs import Blobs
+from ingester.store.db import Connection, Database, Trouble, classify, provoke_data_fault
+from ingester.store.finding import find
+from ingester.store.messages import Written, write
+from ingester.store.provider_events import EventConflict
+from ingester.store.refusals import Refusals
+from ingester.telemetry import Stage, Telemetry
+
+BATCH_BYTES = 16 << 20
+"""Bytes of raw mail that share a commit at most."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Committing:
+    """One per process."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        database: Database,
+        blobs: Blobs,
+        burial: Burial,
+        faults: Faults,
+        limits: Limits,
+        refusals: Refusals,
+        telemetry: Telemetry,
+    ) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._burial = burial
+        self._faults = faults
+        self._limits = limits
+        self._refusals = refusals
+        self._telemetry = telemetry
+        store = settings.store
+        self._batcher: Batcher[Case, Outcome] = Batcher(
+            self._settle,
+            weigh=lambda case: len(case.envelope.raw),
+            runners=max(1, store.connections // 2),
+            most=store.batch,
+            heaviest=BATCH_BYTES,
+        )
+
+    def submit(self, case: Case) -> "asyncio.Future[Outcome]":
+        """Commit one mail, together with what else waits. The outcome says what became of it."""
+        return self._batcher.submit(case)
+
+    async def _settle(self, cases: Sequence[Case]) -> list[Outcome]:
+        return await self._insist(cases, Placing(self._blobs))
+
+    async def _insist(self, cases: Sequence[Case], placing: Placing) -> list[Outcome]:
+        """Commit a batch, trying again what may pass; where one mail is the trouble, one by one."""
+        loop = asyncio.get_running_loop()
+        deadline = min(case.deadline for case in cases)
+        waits = pauses()
+        while True:
+            try:
+                return await self._attempt(cases, placing)
+            except Exception as error:  # noqa: BLE001  (sorted by `classify`; a surprise is a dead letter)
+                trouble, pause = classify(error), next(waits)
+                if trouble is Trouble.TRANSIENT and loop.time() + pause < deadline:
+                    _log.warning("commit tried again", error=type(error).__name__, mails=len(cases))
+                    await asyncio.sleep(pause)
+                    continue
+                return await self._give_up(cases, placing, trouble, error)
+
+    async def _give_up(
+        self, cases: Sequence[Case], placing: Placing, trouble: Trouble | None, error: Exception
+    ) -> list[Outcome]:
+        """Defer what the database cannot do now; of a batch with a bad mail, find it; keep the bad mail."""
+        if trouble in (Trouble.TRANSIENT, Trouble.LASTING):
+            _log.error("the store is unavailable", error=type(error).__name__, mails=len(cases))
+            return [_deferred(case) for case in cases]
+        if len(cases) > 1:
+            return [(await self._insist([case], placing))[0] for case in cases]
+        case = cases[0]
+        if isinstance(error, EventConflict):
+            return [self._conflict(case)]
+        kept = await self._burial.keep(
+            case.envelope,
+            case.targets,
+            raw_sha256=case.raw_sha256,
+            stage="commit" if trouble is Trouble.DATA else "decide",
+            error=error,
+            deadline=case.deadline,
+        )
+        return [kept]
+
+    async def _attempt(self, cases: Sequence[Case], placing: Placing) -> list[Outcome]:
+        """One read, the judging, one write per tenant, one commit; between them the uploads, if bytes go elsewhere."""
+        async with self._database.connection() as connection:
+            judged = await self._judge(connection, cases)
+            if not self._blobs.on:
+                return await self._commit(connection, judged)
+        with self._telemetry.stage(Stage.UPLOAD):
+            placed = await placing.place(judged)
+        self._faults.hit("uploaded")
+        ready = [(case, one) for case, one in zip(cases, placed, strict=True) if one is not None]
+        told: Iterator[Outcome] = iter(())
+        if ready:
+            async with self._database.connection() as connection:
+                told = iter(await self._commit(connection, ready))
+        return [_deferred(case) if one is None else next(told) for case, one in zip(cases, placed, strict=True)]
+
+    async def _judge(self, connection: Connection, cases: Sequence[Case]) -> list[tuple[Case, Judgement]]:
+        wanted = [queries(case) for case in cases]
+        self._faults.hit("find")
+        with self._telemetry.stage(Stage.FIND):
+            found = iter(await find(connection, [query for group in wanted for query in group]))
+        self._faults.hit("decide")
+        return [
+            (case, judge(case, [next(found) for _ in group], self._limits))
+            for case, group in zip(cases, wanted, strict=True)
+        ]
+
+    async def _commit(self, connection: Connection, judged: Sequence[tuple[Case, Judgement]]) -> list[Outcome]:
+        with self._telemetry.stage(Stage.COMMIT):
+            written = await self._write(connection, judged)
+        self._faults.hit("after_commit")
+        return [outcome(case, judgement, rows) for (case, judgement), rows in zip(judged, written, strict=True)]
+
+    async def _write(
+        self, connection: Connection, judged: Sequence[tuple[Case, Judgement]]
+    ) -> list[list[tuple[UUID, Written]]]:
+        """Write all mails, grouped by tenant in key order, in one transaction."""
+        written: list[list[tuple[UUID, Written]]] = [[] for _ in judged]
+        tenants = sorted({mail.tenant_id for _, judgement in judged for mail in judgement.mails})
+        async with connection.transaction():
+            for tenant_id in tenants:
+                group = [
+                    (index, mail)
+                    for index, (_, judgement) in enumerate(judged)
+                    for mail in judgement.mails
+                    if mail.tenant_id == tenant_id
+                ]
+                for row in await write(connection, tenant_id, [mail for _, mail in group]):
+                    written[group[row.mail][0]].append((tenant_id, row))
+            if self._faults.hit("commit") == "data":
+                await provoke_data_fault(connection)
+            self._faults.hit("before_commit")
+            self._faults.soon("during_commit", asyncio.get_running_loop().call_soon)
+        return written
+
+    def _conflict(self, case: Case) -> Outcome:
+        """Refuse the whole event: which of the tenants knows another mail by its id is nobody's business."""
+        envelope = case.envelope
+        for target in case.targets:
+            self._refusals.note(
+                tenant_id=target.route.tenant_id,
+                door=envelope.door,
+                reason=Reason.EVENT_CONFLICT,
+                client=envelope.client,
+                mail_from=envelope.mail_from,
+                recipients=target.recipients,
+                detail="",
+                now=envelope.received_at,
+            )
+        return Outcome(reason=Reason.EVENT_CONFLICT, arrival_id=envelope.arrival_id)
+
+
+def _deferred(case: Case) -> Outcome:
+    return Outcome(reason=Reason.STORE_UNAVAILABLE, arrival_id=case.envelope.arrival_id)
