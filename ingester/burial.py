@@ -11,13 +11,15 @@ from uuid import UUID
 
 import structlog
 
+from ingester import __version__, tally
 from ingester.case import Target
 from ingester.core.backoff import pauses
 from ingester.core.envelope import Envelope
 from ingester.core.outcome import Outcome, Reason
 from ingester.core.resolve import raw_claim
 from ingester.store.db import Database, Trouble, classify
-from ingester.store.dead import Caps, DeadLetter, bury
+from ingester.store.dead import Caps, DeadLetter, Kept, bury
+from ingester.telemetry import Telemetry
 
 _log = structlog.get_logger(__name__)
 
@@ -25,8 +27,17 @@ _log = structlog.get_logger(__name__)
 class Burial:
     """Keeps mails as dead letters, each in a transaction of its own."""
 
-    def __init__(self, *, database: Database, caps: Caps, claim_life: timedelta, new_id: Callable[[], UUID]) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        caps: Caps,
+        claim_life: timedelta,
+        new_id: Callable[[], UUID],
+        telemetry: Telemetry,
+    ) -> None:
         self._database = database
+        self._telemetry = telemetry
         self._caps = caps
         self._claim_life = claim_life
         self._new_id = new_id
@@ -48,8 +59,10 @@ class Burial:
         for pause in pauses():
             try:
                 async with self._database.connection() as connection, connection.transaction():
-                    if not all([await bury(connection, letter, self._caps) for letter in letters]):
+                    kept = [await bury(connection, letter, self._caps) for letter in letters]
+                    if Kept.OVER_CAPS in kept:
                         raise _OverCaps
+                tally.buried(self._telemetry.metrics, envelope.door, letters, kept)
                 return Outcome(reason=Reason.ACCEPTED, arrival_id=arrival_id)
             except _OverCaps:
                 _log.error("too many dead letters, mail deferred", arrival_id=str(arrival_id))
@@ -81,6 +94,7 @@ class Burial:
                     expires_at=envelope.received_at + self._claim_life,
                     reason=f"{stage}_failed",
                     detail=describe(error),
+                    version=__version__,
                 )
             )
         return letters

@@ -5,11 +5,13 @@ others are committed one by one, and the bad one is buried.
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
 
+from ingester import tally
 from ingester.batcher import Batcher
 from ingester.burial import Burial
 from ingester.case import Case, Limits
@@ -26,11 +28,21 @@ from ingester.store.messages import Written, write
 from ingester.store.provider_events import EventConflict
 from ingester.store.refusals import Refusals
 from ingester.telemetry import Stage, Telemetry
+from ingester.telemetry.metrics import COMMIT_MAILS, REFUSALS, STORE_TROUBLES
+from ingester.telemetry.watch import Timing
 
 BATCH_BYTES = 16 << 20
 """Bytes of raw mail that share a commit at most."""
 
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Waiting:
+    """A mail that waits for its commit, and since when."""
+
+    case: Case
+    timing: Timing
 
 
 class Committing:
@@ -56,9 +68,9 @@ class Committing:
         self._refusals = refusals
         self._telemetry = telemetry
         store = settings.store
-        self._batcher: Batcher[Case, Outcome] = Batcher(
+        self._batcher: Batcher[_Waiting, Outcome] = Batcher(
             self._settle,
-            weigh=lambda case: len(case.envelope.raw),
+            weigh=lambda waiting: len(waiting.case.envelope.raw),
             runners=max(1, store.connections // 2),
             most=store.batch,
             heaviest=BATCH_BYTES,
@@ -66,10 +78,13 @@ class Committing:
 
     def submit(self, case: Case) -> "asyncio.Future[Outcome]":
         """Commit one mail, together with what else waits. The outcome says what became of it."""
-        return self._batcher.submit(case)
+        timing = self._telemetry.stage(Stage.QUEUE, case.envelope.arrival_id)
+        return self._batcher.submit(_Waiting(case=case, timing=timing))
 
-    async def _settle(self, cases: Sequence[Case]) -> list[Outcome]:
-        return await self._insist(cases, Placing(self._blobs))
+    async def _settle(self, batch: Sequence["_Waiting"]) -> list[Outcome]:
+        for waiting in batch:
+            waiting.timing.end()
+        return await self._insist([waiting.case for waiting in batch], Placing(self._blobs))
 
     async def _insist(self, cases: Sequence[Case], placing: Placing) -> list[Outcome]:
         """Commit a batch, trying again what may pass; where one mail is the trouble, one by one."""
@@ -81,6 +96,8 @@ class Committing:
                 return await self._attempt(cases, placing)
             except Exception as error:  # noqa: BLE001  (sorted by `classify`; a surprise is a dead letter)
                 trouble, pause = classify(error), next(waits)
+                if trouble is not None:
+                    self._telemetry.metrics.count(STORE_TROUBLES, trouble.name.lower())
                 if trouble is Trouble.TRANSIENT and loop.time() + pause < deadline:
                     _log.warning("commit tried again", error=type(error).__name__, mails=len(cases))
                     await asyncio.sleep(pause)
@@ -115,7 +132,7 @@ class Committing:
             judged = await self._judge(connection, cases)
             if not self._blobs.on:
                 return await self._commit(connection, judged)
-        with self._telemetry.stage(Stage.UPLOAD):
+        with self._telemetry.stage(Stage.UPLOAD, *_mails(cases)):
             placed = await placing.place(judged)
         self._faults.hit("uploaded")
         ready = [(case, one) for case, one in zip(cases, placed, strict=True) if one is not None]
@@ -128,7 +145,7 @@ class Committing:
     async def _judge(self, connection: Connection, cases: Sequence[Case]) -> list[tuple[Case, Judgement]]:
         wanted = [queries(case) for case in cases]
         self._faults.hit("find")
-        with self._telemetry.stage(Stage.FIND):
+        with self._telemetry.stage(Stage.FIND, *_mails(cases)):
             found = iter(await find(connection, [query for group in wanted for query in group]))
         self._faults.hit("decide")
         return [
@@ -137,8 +154,11 @@ class Committing:
         ]
 
     async def _commit(self, connection: Connection, judged: Sequence[tuple[Case, Judgement]]) -> list[Outcome]:
-        with self._telemetry.stage(Stage.COMMIT):
+        with self._telemetry.stage(Stage.COMMIT, *_mails(case for case, _ in judged)):
             written = await self._write(connection, judged)
+        self._telemetry.metrics.observe(COMMIT_MAILS, len(judged))
+        for (case, judgement), rows in zip(judged, written, strict=True):
+            tally.written(self._telemetry.metrics, case, judgement, rows)
         self._faults.hit("after_commit")
         return [outcome(case, judgement, rows) for (case, judgement), rows in zip(judged, written, strict=True)]
 
@@ -168,6 +188,7 @@ class Committing:
         """Refuse the whole event: which of the tenants knows another mail by its id is nobody's business."""
         envelope = case.envelope
         for target in case.targets:
+            self._telemetry.metrics.count(REFUSALS, envelope.door, Reason.EVENT_CONFLICT)
             self._refusals.note(
                 tenant_id=target.route.tenant_id,
                 door=envelope.door,
@@ -183,3 +204,7 @@ class Committing:
 
 def _deferred(case: Case) -> Outcome:
     return Outcome(reason=Reason.STORE_UNAVAILABLE, arrival_id=case.envelope.arrival_id)
+
+
+def _mails(cases: Iterable[Case]) -> Iterator[UUID]:
+    return (case.envelope.arrival_id for case in cases)

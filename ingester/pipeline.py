@@ -16,6 +16,8 @@ from uuid import UUID
 
 import structlog
 
+from ingester import tally
+from ingester.arrival import MOST, Arrival, correspondents, summary
 from ingester.auth.check import Authenticator, Checked
 from ingester.burial import Burial
 from ingester.case import Case, Limits, Target, Unrouted
@@ -35,6 +37,8 @@ from ingester.store.dead import Caps
 from ingester.store.directory import Directory
 from ingester.store.refusals import Refusals
 from ingester.telemetry import Stage, Telemetry
+from ingester.telemetry.journey import Journey
+from ingester.telemetry.metrics import REFUSALS, SPAM_CHECKS, Metrics
 
 BESIDE_THE_LOOP = 64 << 10
 """Mails above this many bytes are scanned in a thread, so that the loop is not held (law 9)."""
@@ -49,16 +53,6 @@ class Sources:
 
     now: Callable[[], datetime]
     new_id: Callable[[], UUID]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrival:
-    """What a watcher is told of one mail: `message` is None where the bytes were not (or could not be) digested."""
-
-    envelope: Envelope
-    message: Message | None
-    outcome: Outcome
-    seconds: float
 
 
 class Pipeline:
@@ -94,7 +88,9 @@ class Pipeline:
         self._commit_seconds = store.commit_seconds
         claim_life = timedelta(days=store.claim_days)
         caps = Caps(tenant=store.dead_letters_per_hour, prefix=store.dead_letters_per_prefix_hour)
-        self._burial = Burial(database=database, caps=caps, claim_life=claim_life, new_id=sources.new_id)
+        self._burial = Burial(
+            database=database, caps=caps, claim_life=claim_life, new_id=sources.new_id, telemetry=telemetry
+        )
         self.limits = Limits(
             max_received=settings.mime.max_received, claim_life=claim_life, secrets=settings.token_secrets
         )
@@ -109,6 +105,11 @@ class Pipeline:
             refusals=refusals,
             telemetry=telemetry,
         )
+
+    @property
+    def metrics(self) -> Metrics:
+        """Where mails are counted, whoever writes them."""
+        return self._telemetry.metrics
 
     # -- what doors ask ----------------------------------------------------------------------------------------------
 
@@ -153,6 +154,7 @@ class Pipeline:
         detail: str = "",
     ) -> None:
         """Count a refusal that the door made itself."""
+        self._telemetry.metrics.count(REFUSALS, door, reason)
         self._refusals.note(
             tenant_id=tenant_id,
             door=door,
@@ -166,37 +168,58 @@ class Pipeline:
 
     async def accept(self, envelope: Envelope) -> Outcome:
         """Take one mail as far as it goes, within the commit deadline; the caller may go away meanwhile."""
-        begun = perf_counter()  # the loop's own clock counts whole milliseconds
         deadline = asyncio.get_running_loop().time() + self._commit_seconds
-        message: Message | None = None
-        try:
-            async with asyncio.timeout_at(deadline):
-                message, result = await self._accept(envelope, deadline)
-        except TimeoutError:
-            result = self._deferred(envelope)
-        self._tell(Arrival(envelope=envelope, message=message, outcome=result, seconds=perf_counter() - begun))
+        case: Case | None = None
+        with self._telemetry.journey(envelope.arrival_id) as journey:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    case, result = await self._accept(envelope, deadline)
+            except TimeoutError:
+                result = self._deferred(envelope)
+            except Exception as error:  # noqa: BLE001  (whatever it was, the sender is told to come again)
+                _log.error("mail.failed", arrival_id=str(envelope.arrival_id), exc_info=error)
+                result = self._deferred(envelope)
+            self._tell(
+                Arrival(
+                    envelope=envelope,
+                    message=case.message if case else None,
+                    report=case.checked.report if case else None,
+                    outcome=result,
+                    seconds=journey.seconds,
+                ),
+                journey,
+            )
         return result
 
-    def _tell(self, arrival: Arrival) -> None:
-        """One line per mail: no mail text, no address."""
-        envelope, result = arrival.envelope, arrival.outcome
+    def _tell(self, arrival: Arrival, journey: Journey) -> None:
+        """What became of it. Whatever goes wrong here, the sender is told what became of the mail."""
+        try:
+            self._tell_all(arrival, journey)
+        except Exception as error:  # noqa: BLE001  (it may be stored: another answer would bring it again)
+            _log.error("mail.not_told", arrival_id=str(arrival.outcome.arrival_id), exc_info=error)
+
+    def _tell_all(self, arrival: Arrival, journey: Journey) -> None:
+        """Its counts, one line per mail, and its spans: no mail text, no address in clear."""
+        tally.ended(self._telemetry.metrics, arrival)
+        told = summary(arrival)
         _log.info(
             "mail",
-            arrival_id=str(result.arrival_id),
-            door=envelope.door.value,
-            reason=result.reason.value,
-            bytes=len(envelope.raw),
-            recipients=len(envelope.recipients),
-            stored=len(result.stored),
-            matched=sum(one.matched for one in result.stored),
+            arrival_id=str(arrival.outcome.arrival_id),
+            **told,
+            **correspondents(arrival.envelope),
+            message_ids=[str(one.message_id) for one in arrival.outcome.stored[:MOST]],
+            worker=self._telemetry.worker,
             ms=round(arrival.seconds * 1000, 1),
+            stage_ms=journey.stage_ms(),
         )
+        if self._telemetry.spans is not None:
+            self._telemetry.spans.tell(journey, told)
         if self._watch is not None:
             self._watch(arrival)
 
     # -- the journey -------------------------------------------------------------------------------------------------
 
-    async def _accept(self, envelope: Envelope, deadline: float) -> tuple[Message | None, Outcome]:
+    async def _accept(self, envelope: Envelope, deadline: float) -> tuple[Case | None, Outcome]:
         targets, unrouted = await self.targets(envelope)
         if not targets:
             return None, self._refuse_all(envelope, unrouted)
@@ -207,7 +230,7 @@ class Pipeline:
             return None, await self._burial.keep(
                 envelope, targets, raw_sha256=raw_sha256, stage="scan", error=error, deadline=deadline
             )
-        return case.message, await self._committing.submit(case)
+        return case, await self._committing.submit(case)
 
     def _refuse_all(self, envelope: Envelope, unrouted: Sequence[Unrouted]) -> Outcome:
         """No recipient is ours: nothing is parsed or stored (a door that could not ask before)."""
@@ -228,7 +251,7 @@ class Pipeline:
         self, envelope: Envelope, targets: tuple[Target, ...], unrouted: tuple[Unrouted, ...], deadline: float
     ) -> Case:
         """Scan and authenticate: all that the bytes and DNS tell. Raises whatever the scan stumbles over."""
-        with self._telemetry.stage(Stage.PARSE):
+        with self._telemetry.stage(Stage.PARSE, envelope.arrival_id):
             raw_sha256, message = await self.scan(envelope.raw)
         checked, spam = await asyncio.gather(self._check(envelope, message), self._ask_for_spam(envelope, targets))
         return Case(
@@ -246,15 +269,20 @@ class Pipeline:
         )
 
     async def _check(self, envelope: Envelope, message: Message) -> Checked:
-        with self._telemetry.stage(Stage.AUTH):
-            return await self._authenticator.check(envelope, authors=message.authors, from_fields=message.from_fields)
+        begun = perf_counter()
+        with self._telemetry.stage(Stage.AUTH, envelope.arrival_id):
+            checked = await self._authenticator.check(
+                envelope, authors=message.authors, from_fields=message.from_fields
+            )
+        self._telemetry.spent(Stage.DNS, envelope.arrival_id, begun, checked.dns_seconds)
+        return checked
 
     async def _ask_for_spam(self, envelope: Envelope, targets: Sequence[Target]) -> SpamVerdict | None:
         """What the spam filter thinks, where one is set and the mail may be cold: a reply token is proof enough."""
         if not self._spam.on or all(target.route.answers for target in targets):
             return None
-        with self._telemetry.stage(Stage.SPAM):
-            return await self._spam.judge(
+        with self._telemetry.stage(Stage.SPAM, envelope.arrival_id):
+            verdict = await self._spam.judge(
                 envelope.raw,
                 ip=envelope.client.ip,
                 helo=envelope.client.helo or "",
@@ -262,6 +290,8 @@ class Pipeline:
                 recipients=tuple(str(one.address) for one in envelope.recipients),
                 queue_id=str(envelope.arrival_id),
             )
+        self._telemetry.metrics.count(SPAM_CHECKS, verdict.action)
+        return verdict
 
     async def scan(self, raw: bytes) -> tuple[bytes, Message]:
         """The hash of the bytes and what they say; large mails beside the loop."""

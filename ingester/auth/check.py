@@ -51,6 +51,8 @@ class Checked:
 
     report: AuthReport
     statements: tuple[Statement, ...] = ()
+    dns_seconds: float = 0.0
+    """How long name servers were waited for."""
 
 
 class Authenticator:
@@ -89,7 +91,7 @@ class Authenticator:
             set_aside=sum(claims_to_be(one, self._rules.authserv_id) for one in statements),
             queries=lookup.queries,
         )
-        return Checked(report=report, statements=statements)
+        return Checked(report=report, statements=statements, dns_seconds=lookup.seconds_waited)
 
     def _client(self, envelope: Envelope) -> str | None:
         """The address that really sent it, or None where this door cannot know."""
@@ -149,7 +151,7 @@ async def _judged(check: Callable[[], Awaitable[Verdict]], otherwise: Verdict) -
     try:
         return await check()
     except Exception as error:  # noqa: BLE001  (the surprise of the design page: an exception here is a temperror)
-        _log.error("a check of the sender failed", error=type(error).__name__)
+        _log.error("a check of the sender failed", exc_info=error)
         return otherwise
 
 

@@ -19,6 +19,7 @@ from ingester.auth.dns_name import canonical
 from ingester.auth.dns_outage import Outage
 from ingester.auth.dns_servers import SYSTEM_FILE, Nameservers
 from ingester.auth.lookup import Answer, Exchange, Status
+from ingester.telemetry.metrics import DNS_CACHE, DNS_QUESTIONS, Metrics
 
 TRIES = 3
 """How often a question is put before it is given up, all servers together."""
@@ -48,8 +49,11 @@ class Resolver:
         cache_bytes: int = CACHE_BYTES,
         system_file: Path = SYSTEM_FILE,
         clock: Callable[[], float] = time.monotonic,
+        metrics: Metrics | None = None,
     ) -> None:
+        """`metrics`: by default some that nobody reads."""
         self.clock = clock
+        self._metrics = metrics or Metrics()
         self._servers = Nameservers(nameservers, system_file, clock)
         self.outage = Outage(self._servers, try_seconds, clock)
         self._try_seconds = try_seconds
@@ -68,6 +72,11 @@ class Resolver:
             deadline=self.clock() + self._mail_seconds if deadline is None else deadline,
         )
 
+    @property
+    def entries(self) -> int:
+        """Answers in the cache."""
+        return len(self._cache)
+
     async def close(self) -> None:
         """End what is on its way; who waits for it is told that it is unavailable, and so is who asks later."""
         self._closed = True
@@ -83,6 +92,7 @@ class Resolver:
         if now >= deadline:
             return UNAVAILABLE
         held = self._cache.get(key, now)
+        self._metrics.count(DNS_CACHE, "miss" if held is None else "hit")
         if held is not None:
             return held
         if self._closed or self.outage.lasts:
@@ -109,6 +119,7 @@ class Resolver:
                 if not flight.waiters:  # all gave up before it was its turn
                     return UNAVAILABLE
                 entry = await self._query(Question(*key))
+            self._metrics.count(DNS_QUESTIONS, entry.answer.status)
             self._cache.put(key, entry, self.clock())
             return entry
         finally:
@@ -139,16 +150,45 @@ class Resolver:
         return last
 
 
+class _Waiting:
+    """How long one mail has waited for DNS, in seconds; questions that are asked side by side are one wait."""
+
+    __slots__ = ("_asking", "_begun", "seconds")
+
+    def __init__(self) -> None:
+        self._asking = 0
+        self._begun = 0.0
+        self.seconds = 0.0
+
+    def begin(self, now: float) -> None:
+        if not self._asking:
+            self._begun = now
+        self._asking += 1
+
+    def end(self, now: float) -> None:
+        self._asking -= 1
+        if not self._asking:
+            self.seconds += now - self._begun
+
+
 class MailLookup:
     """DNS as one mail sees it: a `Lookup`. Answers from the cache count too, so that a hostile record tree ends."""
 
-    __slots__ = ("_deadline", "_max_queries", "_resolver", "queries")
+    __slots__ = ("_deadline", "_max_queries", "_resolver", "_waiting", "queries")
 
-    def __init__(self, resolver: Resolver, *, max_queries: int, deadline: float) -> None:
+    def __init__(
+        self, resolver: Resolver, *, max_queries: int, deadline: float, waiting: _Waiting | None = None
+    ) -> None:
         self._resolver = resolver
         self._max_queries = max_queries
         self._deadline = deadline
+        self._waiting = waiting or _Waiting()
         self.queries = 0
+
+    @property
+    def seconds_waited(self) -> float:
+        """How long this mail has waited for answers, all its parts together."""
+        return self._waiting.seconds
 
     def part(self, share: float) -> "MailLookup":
         """A lookup of its own with a share (0 to 1) of the questions and seconds that are left here."""
@@ -157,6 +197,7 @@ class MailLookup:
             self._resolver,
             max_queries=int(share * (self._max_queries - self.queries)),
             deadline=now + share * (self._deadline - now),
+            waiting=self._waiting,
         )
 
     async def txt(self, name: str) -> Answer[bytes]:
@@ -179,6 +220,14 @@ class MailLookup:
         """The names of an address (RFC 1035, 3.5; RFC 3596, 2.5)."""
         return await self._ask(ip.reverse_pointer, Kind.PTR)
 
+    async def ns(self, name: str) -> Answer[str]:
+        """The name servers of a zone, by name. Nobody who judges mail asks for them."""
+        return await self._ask(name, Kind.NS)
+
+    async def cname(self, name: str) -> Answer[str]:
+        """What a name is an alias of. Nobody who judges mail asks for it."""
+        return await self._ask(name, Kind.CNAME)
+
     async def _ask(self, name: str, kind: Kind) -> Answer[Any]:
         """Follow aliases that lead out of an answer; each is a question of its own. Too many are a loop."""
         asked = canonical(name)
@@ -188,8 +237,16 @@ class MailLookup:
             if self.queries >= self._max_queries:
                 return Answer(Status.UNAVAILABLE)
             self.queries += 1
-            entry = await self._resolver.entry((asked, kind), self._deadline)
+            entry = await self._entry((asked, kind))
             if not entry.alias:
                 return entry.answer
             asked = entry.alias
         return Answer(Status.MALFORMED)
+
+    async def _entry(self, key: Key) -> Entry:
+        clock = self._resolver.clock
+        self._waiting.begin(clock())
+        try:
+            return await self._resolver.entry(key, self._deadline)
+        finally:
+            self._waiting.end(clock())

@@ -1,96 +1,146 @@
 """Logging: structlog and the standard library's loggers in one stream on stderr, with nothing in it that is mail.
 
-Law 11: no mail text in logs. A mail address is a keyed hash unless `log.addresses` says otherwise; values under keys
-that could hold mail text or a secret are hidden; an exception is logged by its type and its places, for its own text
-may quote a mail (Postgres and codecs do). This is a net below the callers, who should not log such things at all.
+An exception is logged by its type and its places, for its own text may quote a mail (Postgres and codecs do). A library
+is heard from warnings on, and only in its own words: what it puts into them may be a stranger's.
 """
 
-import base64
-import hashlib
 import hmac
-import json
 import logging
+import re
 import secrets
 import sys
+import threading
+import time
 import traceback
-from collections.abc import Callable, MutableMapping
-from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
-from uuid import UUID
+from typing import Final, TextIO
 
+import msgspec
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from ingester.settings import Settings
+from ingester.telemetry.outlet import Outlet
+from ingester.telemetry.redaction import AddressHash, FloodGate, Redaction
 
-TEXT_LIMIT = 300
-"""Characters of a logged string: what a stranger says (HELO) must not flood the log."""
-_FRAMES = 12
-
-ADDRESS_KEYS = frozenset(
-    {"address", "mail_from", "envelope_from", "rcpt", "rcpt_to", "recipient", "sender", "to", "from_"}
-)
-HIDDEN_KEYS = frozenset(
-    {"body", "content", "data", "database_url", "filename", "headers", "html", "line", "message", "password", "raw"}
-    | {"secret", "subject", "text", "token", "url"}
-)
-_PLAIN = (UUID, Path, IPv4Address, IPv6Address)
+FINISH_SECONDS: Final = 1.0
+"""How long lines that wait for a slow reader are waited for at the end."""
+_FRAMES: Final = 12
+_OPENING: Final = re.compile(r"""[(<{\["'\n]""")
+_KEY_PURPOSE: Final = b"ingester: names of addresses in logs"
 
 
-class AddressHash:
-    """Names a mail address without telling it: the same address has the same name for as long as the key lives."""
-
-    def __init__(self, key: bytes) -> None:
-        if len(key) < 16:
-            raise ValueError("the key needs at least 16 bytes")
-        self._key = key
-
-    def __call__(self, address: str) -> str:
-        """A hash of the lower-case address: 80 bits, enough to tell addresses apart in a log."""
-        digest = hmac.digest(self._key, address.lower().encode("utf-8", "surrogatepass"), hashlib.sha256)
-        return "addr-" + base64.b32encode(digest[:10]).decode("ascii").lower()
-
-
-def configure(settings: Settings, *, stream: TextIO | None = None, key: bytes | None = None) -> None:
-    """Set logging up for this process and the ones it forks. Without a `key` the hashes change with each start."""
-    out = stream or sys.stderr
-    as_json = settings.log.format == "json" or (settings.log.format == "auto" and settings.env == "production")
+def configure(settings: Settings, *, stream: TextIO | None = None) -> None:
+    """Set logging up for this process and the ones it forks."""
+    out = Outlet(stream or sys.stderr, _tell_loss)
     level = getattr(logging, settings.log.level.upper())
-    hide = None if settings.log.addresses else AddressHash(key or secrets.token_bytes(32))
+    gate = FloodGate(time.monotonic)
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
         places,
-        Redaction(hide),
+        Redaction(None if settings.log.addresses else address_hash(settings)),
     ]
-    renderer = _json() if as_json else structlog.dev.ConsoleRenderer(colors=out.isatty(), timestamp_key="time")
+    as_json = settings.log.format == "json" or (settings.log.format == "auto" and settings.env == "production")
+    colours = (stream or sys.stderr).isatty()
+    renderer = as_line if as_json else structlog.dev.ConsoleRenderer(colors=colours, timestamp_key="time")
     structlog.configure(
-        processors=[*shared, renderer],
+        processors=[gate, *shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=out),
-        cache_logger_on_first_use=True,
+        logger_factory=lambda *_: _Lines(out),
+        cache_logger_on_first_use=False,
     )
-    _route_standard_library(out, level, shared, renderer)
+    _route_standard_library(_Handler(out, gate), level, shared, renderer)
 
 
-def _json() -> Processor:
-    return structlog.processors.JSONRenderer(serializer=json.dumps, default=_plain, ensure_ascii=True)
+def keep_loggers() -> None:
+    """Make each logger once from now on: in a process that does not configure again, as the supervisor does."""
+    structlog.configure(cache_logger_on_first_use=True)
 
 
-def _plain(value: object) -> str:
-    """What json does not know: text of a few harmless types, else no more than the type, which cannot quote a mail."""
-    return str(value) if isinstance(value, _PLAIN) else f"<{type(value).__name__}>"
+def address_hash(settings: Settings) -> AddressHash:
+    """The names of addresses. Where there is a secret they are the same after a restart and in every worker.
+
+    It is the oldest secret of reply tokens, so that a new one in front of it changes no name, else the token of HTTP.
+    """
+    secret = settings.token_secrets[-1] if settings.token_secrets else None
+    if secret is None and settings.inbound_token is not None:
+        secret = settings.inbound_token.get_secret_value().encode()
+    return AddressHash(hmac.digest(secret, _KEY_PURPOSE, "sha256") if secret else secrets.token_bytes(32))
 
 
-def _route_standard_library(out: TextIO, level: int, shared: list[Processor], renderer: Processor) -> None:
-    handler = logging.StreamHandler(out)
+def finish() -> None:
+    """Before a process ends without the interpreter's own end: the last lines get FINISH_SECONDS to get out."""
+    logging.shutdown()
+
+
+def speak_of_crashes() -> None:
+    """Tell of what nobody has caught like of every exception: Python's own words would quote it."""
+    log = structlog.get_logger(__name__)
+
+    def in_main(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        del kind, trace
+        if not isinstance(error, KeyboardInterrupt):
+            log.critical("crashed", exc_info=error)
+
+    def in_thread(told: threading.ExceptHookArgs) -> None:
+        log.error("a thread crashed", exc_info=told.exc_value)
+
+    def in_passing(told: "sys.UnraisableHookArgs") -> None:
+        log.error("an exception nobody could catch", exc_info=told.exc_value)
+
+    sys.excepthook, threading.excepthook, sys.unraisablehook = in_main, in_thread, in_passing
+
+
+def as_line(_: WrappedLogger, __: str, event: EventDict) -> str:
+    """One JSON object. `Redaction` has left nothing in it that JSON does not know."""
+    first = {name: event.pop(name, None) for name in ("time", "level", "event")}
+    return msgspec.json.encode({**first, **event}).decode()
+
+
+class _Lines:
+    """What structlog writes to: every level is a line."""
+
+    def __init__(self, out: Outlet) -> None:
+        self._out = out
+
+    def msg(self, line: str) -> None:
+        self._out.write(line + "\n")
+
+    debug = info = warning = error = critical = msg
+
+
+class _Handler(logging.StreamHandler[Outlet]):
+    """The standard library's way to the same lines. It closes all handlers at the end of the process."""
+
+    def __init__(self, out: Outlet, gate: FloodGate) -> None:
+        super().__init__(out)
+        self._gate = gate
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._gate.left_out(record.name) is not None:
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (the library's name)
+        """A line that cannot be written is lost: the library would print it with all its arguments."""
+
+    def close(self) -> None:
+        self.stream.finish(FINISH_SECONDS)
+        super().close()
+
+
+def _tell_loss(lines: int) -> None:
+    structlog.get_logger(__name__).warning("log.lines_lost", lines=lines)
+
+
+def _route_standard_library(handler: _Handler, level: int, shared: list[Processor], renderer: Processor) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[_first_line, *shared],
+            foreign_pre_chain=[library_words, *shared],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            use_get_message=False,
+            pass_foreign_args=True,
         )
     )
     root = logging.getLogger()
@@ -102,9 +152,21 @@ def _route_standard_library(out: TextIO, level: int, shared: list[Processor], re
     logging.captureWarnings(capture=True)
 
 
-def _first_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """asyncio tells of a task with its repr, which quotes the exception, in the lines after the first."""
-    event["event"] = str(event["event"]).partition("\n")[0]
+def library_words(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """What a library says, without what it quotes: of its arguments only the numbers, of its text only what stands
+    before a bracket, a quote or a line end (asyncio tells of tasks and callbacks by their repr).
+    """
+    record, given = event["_record"], event.pop("positional_args", None)
+    text = record.msg if isinstance(record.msg, str) else ""
+    if given:
+        known = given if isinstance(given, tuple) else ()
+        try:
+            text = text % tuple(one if isinstance(one, int | float) else "..." for one in known)
+        except (TypeError, ValueError):
+            text = text.partition("%")[0]
+    event["event"] = _OPENING.split(text, maxsplit=1)[0].strip()
+    event["logger"] = record.name
+    event.pop("stack_info", None)
     return event
 
 
@@ -135,34 +197,3 @@ def _where(trace: TracebackType | None) -> str:
     frames = traceback.extract_tb(trace)[-_FRAMES:]
     names = (f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)
     return f" ({' > '.join(names)})" if frames else ""
-
-
-class Redaction:
-    """The last processor before the renderer: addresses hashed, mail text and secrets hidden, strings bounded."""
-
-    def __init__(self, hide: Callable[[str], str] | None) -> None:
-        """`hide` names an address; None leaves addresses in clear."""
-        self._hide = hide
-
-    def __call__(self, _: WrappedLogger, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        for key, value in event.items():
-            if key in HIDDEN_KEYS:
-                event[key] = "hidden"
-            elif key in ADDRESS_KEYS and self._hide is not None:
-                event[key] = self._address(value)
-            elif isinstance(value, str) and key != "exception":
-                event[key] = value if len(value) <= TEXT_LIMIT and value.isprintable() else _bounded(value)
-            elif isinstance(value, bytes | bytearray | memoryview):
-                event[key] = f"<{len(value)} bytes>"
-        return event
-
-    def _address(self, value: object) -> object:
-        if isinstance(value, list | tuple | set | frozenset):
-            return [self._address(one) for one in value]
-        return self._hide(str(value)) if value and self._hide is not None else ""
-
-
-def _bounded(text: str) -> str:
-    """At most TEXT_LIMIT characters, and none that moves the cursor of the terminal that shows them."""
-    cut = text[:TEXT_LIMIT] + ("..." if len(text) > TEXT_LIMIT else "")
-    return "".join(char if char.isprintable() else "\ufffd" for char in cut)

@@ -33,10 +33,10 @@ class StoredMessage(msgspec.Struct, kw_only=True, frozen=True):
     duplicate: bool
 
 
-class RefusedRecipient(msgspec.Struct, kw_only=True, frozen=True):
-    """A recipient that is not served, as it was named."""
+class RefusedRecipient(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """A recipient that is not served: beside a yes as it was named, in a no without its address (law 11)."""
 
-    recipient: str
+    recipient: str | None = None
     reason: str
 
 
@@ -91,7 +91,10 @@ def _body(outcome: Outcome) -> Answer:
         match=_match(any(one.matched for one in outcome.stored)) if ids else None,
         attachments=outcome.attachments if told_messages else None,
         messages=tuple(map(_message, outcome.stored)) if told_messages else None,
-        refused=tuple(RefusedRecipient(recipient=text, reason=word_of(one.reason)) for text, one in outcome.refused),
+        refused=tuple(
+            RefusedRecipient(recipient=text if done else None, reason=word_of(one.reason))
+            for text, one in outcome.refused
+        ),
         reason=None if refusal is None else word_of(refusal.reason),
         message=None if refusal is None else _sentence(refusal),
     )

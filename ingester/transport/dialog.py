@@ -86,7 +86,7 @@ class Dialog(Link):
 
     async def handle_exception(self, error: Exception) -> str:
         """A surprise inside a command: fixed words and try again later; the stock class answers 500 and its text."""
-        self.desk.log.error("dialog.command_failed", error=type(error).__name__)
+        self.desk.log.error("dialog.command_failed", exc_info=error)
         return CODES[Reason.STORE_UNAVAILABLE].line
 
     def complain(self, line: str) -> None:

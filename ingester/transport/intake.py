@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 
 import structlog
 
+from ingester.arrival import ending_of
 from ingester.core.address import Address
 from ingester.core.envelope import Client, Door, Envelope, Recipient, Route
 from ingester.core.ids import SYSTEM_TENANT
@@ -110,8 +111,7 @@ class Intake:
         try:
             return await self._proceed(visit, load, max_bytes)
         except Exception as error:  # noqa: BLE001  (whatever it was, the sender is told to come again)
-            # Not the text: it may quote the mail (design page, law 11).
-            _log.error("intake.failed", arrival_id=str(visit.arrival_id), error=type(error).__name__)
+            _log.error("intake.failed", arrival_id=str(visit.arrival_id), exc_info=error)
             return Outcome(reason=Reason.STORE_UNAVAILABLE, arrival_id=visit.arrival_id)
 
     async def _proceed(self, visit: "_Visit", load: Load, max_bytes: int) -> Outcome:
@@ -134,7 +134,7 @@ class Intake:
         if not chosen.recipients:
             if not chosen.dropped:
                 visit.note(Reason.UNKNOWN_DOMAIN)
-            return Outcome(reason=Reason.UNKNOWN_DOMAIN, arrival_id=visit.arrival_id, refused=chosen.dropped)
+            return visit.end(Reason.UNKNOWN_DOMAIN, refused=chosen.dropped)
         outcome = await self._pipeline.accept(visit.envelope(content, chosen.recipients))
         return replace(outcome, refused=(*outcome.refused, *chosen.dropped))
 
@@ -243,7 +243,23 @@ class _Visit:
     def refuse(self, reason: Reason) -> Outcome:
         """Note that the whole mail is refused, and say so."""
         self.note(reason, self.named)
-        return Outcome(reason=reason, arrival_id=self.arrival_id)
+        return self.end(reason)
+
+    def end(self, reason: Reason, *, refused: tuple[tuple[str, Refusal], ...] = ()) -> Outcome:
+        """The outcome of a mail that the pipeline has not seen, and its line in the log."""
+        outcome = Outcome(reason=reason, arrival_id=self.arrival_id, refused=refused)
+        _log.info(
+            "mail",
+            arrival_id=str(self.arrival_id),
+            door=self._door.value,
+            outcome=ending_of(outcome).value,
+            reason=reason.value,
+            bytes=len(self.submission.raw),
+            recipients=len(self.named),
+            stored=0,
+            matched=0,
+        )
+        return outcome
 
     def note(self, reason: Reason, recipients: tuple[str, ...] = ()) -> None:
         """Count a refusal: where a token stands for one tenant, its people can see it."""

@@ -10,6 +10,7 @@ from typing import ClassVar, Final
 
 from ingester.core.envelope import Client, Envelope, Recipient, Route
 from ingester.core.outcome import Outcome, Reason, Refusal
+from ingester.telemetry import Stage
 from ingester.transport import command
 from ingester.transport.command import Fault, parse_mail, parse_rcpt
 from ingester.transport.data import DataReader
@@ -174,7 +175,8 @@ class MailDialog(Dialog):
         if self.inbox.ended:
             transfer.finish(Ending.LOST)
         try:
-            await transfer.done
+            with self.desk.telemetry.stage(Stage.READ):
+                await transfer.done
         finally:
             transfer.finish(Ending.LOST)
             self.transfer = None

@@ -16,6 +16,7 @@ from aiosmtpd.smtp import SMTP
 
 from ingester.core.envelope import Client
 from ingester.core.outcome import Reason
+from ingester.telemetry.metrics import CONNECTIONS, TLS
 from ingester.transport import command
 from ingester.transport.desk import Desk
 from ingester.transport.proxy import Unusable, normalise_ip, parse_proxy
@@ -97,6 +98,7 @@ class Link(SMTP):
                 self.desk.connections.leave()
             self._turn_away()
             return
+        self.desk.telemetry.metrics.count(CONNECTIONS, self.desk.door, "taken")
         self.task = self.loop.create_task(self._handle())
         self.task.add_done_callback(self._release)
 
@@ -271,6 +273,7 @@ class Link(SMTP):
 
     def _turn_away(self) -> None:
         assert self._wire is not None
+        self.desk.telemetry.metrics.count(CONNECTIONS, self.desk.door, "turned_away")
         self.desk.refuse(Reason.OVERLOADED, self.client)
         self._wire.write(f"{command.TOO_MANY_CONNECTIONS}\r\n".encode())
         self._close()
@@ -278,10 +281,11 @@ class Link(SMTP):
     def _release(self, task: "asyncio.Task[None]") -> None:
         """In the task's done-callback: whatever way the handler ended, the connection is counted out."""
         self.desk.connections.leave()
+        self.desk.telemetry.metrics.count(TLS, self.desk.door, self.client.tls or "none")
         if self._claimed:
             self.desk.connections.release(self.prefix)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self.desk.log.error("dialog.failed", error=type(error).__name__)
+            self.desk.log.error("dialog.failed", exc_info=error)
         self._close()
 
     def _close(self) -> None:

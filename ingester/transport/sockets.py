@@ -24,16 +24,21 @@ def address(sock: socket.socket) -> Listen | UnixListen:
     return UnixListen(path=name) if sock.family == socket.AF_UNIX else Listen(host=name[0], port=name[1])
 
 
-def bind(listen: Sequence[Listen], *, reuse_port: bool) -> list[socket.socket]:
+def bind(listen: Sequence[Listen], *, reuse_port: bool, alone: bool = False) -> list[socket.socket]:
     """Listening sockets for these addresses; a host name may give several. `[::]` takes IPv4 as well.
 
+    `reuse_port` lets them be bound again, by whatever else runs for this user: `alone` fails where somebody listens.
     Raises OSError when an address cannot be had; what was bound before is closed again.
     """
     sockets: list[socket.socket] = []
     try:
         for where in listen:
             also_v4 = any(other.host == "0.0.0.0" and other.port == where.port for other in listen)  # noqa: S104
-            sockets += _bind_one(where, reuse_port=reuse_port, dual=where.host == "::" and not also_v4)
+            dual = where.host == "::" and not also_v4
+            if reuse_port and alone and where.port:
+                for probe in _bind_one(where, reuse_port=False, dual=dual):
+                    probe.close()
+            sockets += _bind_one(where, reuse_port=reuse_port, dual=dual)
     except OSError:
         for sock in sockets:
             sock.close()
@@ -63,6 +68,22 @@ def _bind_one(where: Listen, *, reuse_port: bool, dual: bool) -> list[socket.soc
                 each.close()
             raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}") from None
     return sockets
+
+
+def adopt(descriptor: int, *, unix: bool) -> socket.socket:
+    """A listening socket that was handed over. Raises OSError, which goes on after "descriptor N ..."."""
+    try:
+        sock = socket.socket(fileno=descriptor)
+    except OSError as error:
+        raise OSError(error.errno, "is no socket") from None
+    families = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX) if unix else (socket.AF_INET, socket.AF_INET6)
+    if sock.family not in families or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        # It stays open: it is not ours.
+        sock.detach()
+        raise OSError(errno.EINVAL, f"is no listening {'stream' if unix else 'TCP'} socket")
+    sock.setblocking(False)
+    sock.set_inheritable(False)
+    return sock
 
 
 def _has_ipv6() -> bool:

@@ -7,6 +7,8 @@ from typing import Final
 
 import structlog
 
+from ingester.auth.server_certificate import read_shown
+
 _LOOK_EVERY: Final = 1.0
 """Seconds between two looks at the files."""
 
@@ -26,6 +28,7 @@ class Certificate:
         self._log = structlog.get_logger()
         self._looked = clock()
         self._stamp = self._read_stamp()
+        self._ends = _ends(cert)
         try:
             self._context = _load(cert, key)
         except (OSError, ssl.SSLError) as error:
@@ -39,6 +42,12 @@ class Certificate:
             self._refresh()
         return self._context
 
+    @property
+    def ends(self) -> float | None:
+        """When the certificate in use ends, in seconds since 1970; None where that cannot be read."""
+        self.context()
+        return self._ends
+
     def _refresh(self) -> None:
         stamp = self._read_stamp()
         if stamp == self._stamp:
@@ -49,6 +58,7 @@ class Certificate:
         except (OSError, ssl.SSLError) as error:
             self._log.warning("certificate.unusable", cert=str(self._cert), error=type(error).__name__)
         else:
+            self._ends = _ends(self._cert)
             self._log.info("certificate.loaded", cert=str(self._cert))
 
     def _read_stamp(self) -> tuple[object, ...]:
@@ -62,6 +72,14 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _ends(cert: Path) -> float | None:
+    try:
+        shown = read_shown(cert.read_bytes())
+    except OSError:
+        return None
+    return None if shown is None else shown.ends.timestamp()
 
 
 def _load(cert: Path, key: Path) -> ssl.SSLContext:

@@ -8,13 +8,16 @@ import asyncio
 import contextlib
 import logging
 import socket
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, cast
 
 import structlog
 from aiohttp import web
 
-from ingester.settings import Listen, Settings
+from ingester.core.envelope import Door
+from ingester.settings import Http, Listen, Settings
+from ingester.telemetry.metrics import CONNECTIONS, HTTP_REQUESTS, Metrics
 from ingester.web.body import expected
 from ingester.web.problem import problem_of, refusal
 
@@ -22,6 +25,10 @@ _BACKLOG: Final = 1024
 _LINGER_SECONDS: Final = 2.0
 """How long the rest of a body that nobody wants is read and dropped, so that the client sees its answer."""
 _ABORT_SECONDS: Final = 1.0
+_LAST_REQUEST_SECONDS: Final = 1.0
+"""How long a draining door waits for a request on a connection that is open already."""
+_LOOK_SECONDS: Final = 0.02
+_NO_ROUTE: Final = "none"
 
 _log = structlog.get_logger(__name__)
 
@@ -29,7 +36,12 @@ _log = structlog.get_logger(__name__)
 class HttpDoor:
     """Everything of HTTP in one process. Three verbs: start, then it runs by itself, drain."""
 
-    def __init__(self, *, settings: Settings, routes: Iterable[web.RouteDef]) -> None:
+    DOOR: Final = Door.HTTP
+    certificate_ends: Final = None
+
+    def __init__(self, *, settings: Settings, routes: Iterable[web.RouteDef], metrics: Metrics | None = None) -> None:
+        """`metrics`: by default some that nobody reads, as where operators alone connect."""
+        self._metrics = metrics or Metrics()
         app = web.Application(middlewares=[self._attend])
         app.add_routes([web.route(r.method, r.path, r.handler, **r.kwargs, expect_handler=expected) for r in routes])
         self._http = settings.http
@@ -48,6 +60,11 @@ class HttpDoor:
         """Where it listens, with the ports that the kernel chose."""
         return self._addresses
 
+    @property
+    def open_connections(self) -> int:
+        """Connections that are open now."""
+        return len(self._dialogs)
+
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Listen on bound sockets. They belong to the door from here on."""
         loop = asyncio.get_running_loop()
@@ -58,11 +75,16 @@ class HttpDoor:
         for sock in self._sockets:
             self._servers.append(await loop.create_server(self._new_dialog, sock=sock, backlog=_BACKLOG))
 
-    async def drain(self, seconds: float) -> None:
-        """Stop accepting, close idle connections, let requests in flight end within the bound, then abort the rest."""
-        self._draining = True
+    def deafen(self) -> None:
+        """Take no new connection any more. Those that are open do not notice."""
         for server in self._servers:
             server.close()
+
+    async def drain(self, seconds: float) -> None:
+        """Stop accepting, let requests in flight end within the bound, close idle connections, then abort the rest."""
+        self.deafen()
+        self._draining = True
+        await self._hear_out(min(seconds, _LAST_REQUEST_SECONDS))
         busy = set(self._attended.values())
         for dialog in self._dialogs - busy:
             dialog.force_close()
@@ -77,10 +99,16 @@ class HttpDoor:
             with contextlib.suppress(OSError):
                 sock.close()
 
+    async def _hear_out(self, seconds: float) -> None:
+        """Whoever connected or began to send a moment ago could not know: such a request is answered, the last one."""
+        end = time.monotonic() + seconds
+        while self._dialogs - set(self._attended.values()) and time.monotonic() < end:  # noqa: ASYNC110  (nobody tells)
+            await asyncio.sleep(_LOOK_SECONDS)
+
     def _new_dialog(self) -> "_Dialog":
         server = self._runner.server
         assert server is not None
-        return _Dialog(server, self._dialogs, limit=self._http.max_connections, idle_seconds=self._http.idle_seconds)
+        return _Dialog(server, self._dialogs, self._http, self._metrics)
 
     @web.middleware
     async def _attend(
@@ -89,6 +117,9 @@ class HttpDoor:
         """Know what is in flight: the drain waits for it."""
         task = asyncio.current_task()
         assert task is not None
+        resource = request.match_info.route.resource
+        if resource is not None:
+            cast("_Dialog", request.protocol).template = resource.canonical
         self._attended[task] = request.protocol
         task.add_done_callback(lambda done: self._attended.pop(done, None))
         response = await handler(request)
@@ -100,20 +131,25 @@ class HttpDoor:
 class _Dialog(web.RequestHandler):
     """One connection. What the library would say by itself is said in our words: its own quote the request."""
 
-    def __init__(self, server: web.Server, dialogs: "set[_Dialog]", *, limit: int, idle_seconds: float) -> None:
+    def __init__(self, server: web.Server, dialogs: "set[_Dialog]", http: Http, metrics: Metrics) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
-            keepalive_timeout=idle_seconds,
+            keepalive_timeout=http.idle_seconds,
             lingering_time=_LINGER_SECONDS,
             auto_decompress=False,  # a small body must not become a large one
         )
         self._dialogs = dialogs
-        self._limit = limit
+        self._limit = http.max_connections
+        self._metrics = metrics
+        self.template = _NO_ROUTE
+        """The route that this request means, as it is written in the code: the path itself is a stranger's."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or close it where there are too many."""
-        if len(self._dialogs) >= self._limit:
+        taken = len(self._dialogs) < self._limit
+        self._metrics.count(CONNECTIONS, Door.HTTP, "taken" if taken else "turned_away")
+        if not taken:
             cast("asyncio.Transport", transport).abort()  # uvloop's is no subclass
             return
         self._dialogs.add(self)
@@ -147,6 +183,8 @@ class _Dialog(web.RequestHandler):
         if isinstance(resp, web.HTTPException):
             allowed = {"Allow": resp.headers["Allow"]} if "Allow" in resp.headers else None
             resp = refusal(problem_of(resp.status, allowed))
+        self._metrics.count(HTTP_REQUESTS, self.template, str(resp.status))
+        self.template = _NO_ROUTE
         resp.headers["Server"] = "ingester"
         resp.headers["Cache-Control"] = "no-store"
         return await super().finish_response(request, resp, start_time)

@@ -4,19 +4,25 @@ import io
 import json
 import logging
 import re
+import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
 import structlog
 
 from ingester.settings import load
-from ingester.telemetry import logs
-from ingester.telemetry.logs import AddressHash
+from ingester.telemetry import logs, redaction
+from ingester.telemetry.redaction import AddressHash, FloodGate, Redaction
 
-Lines = Callable[[], list[dict[str, object]]]
+Lines = Callable[[], list[dict[str, Any]]]
 Configure = Callable[..., Lines]
+SECRET = "a secret of the tokens that is long"
+OTHER = "another secret of tokens that is long"
 
 
 @pytest.fixture
@@ -24,23 +30,26 @@ def configured() -> Iterator[Configure]:
     """Sets logging up as asked and gives what was logged; puts everything back at the end."""
     root, mail = logging.getLogger(), logging.getLogger("mail.log")
     before = (root.handlers[:], root.level, mail.level, mail.propagate)
+    hooks = (sys.excepthook, threading.excepthook, sys.unraisablehook)
 
     def configure(**environ: str) -> Lines:
         stream = io.StringIO()
         names = {f"INGESTER_{name}": value for name, value in environ.items()}
-        logs.configure(load(names), stream=stream, key=b"k" * 32)
+        logs.configure(load(names), stream=stream)
         return lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
 
     yield configure
     logging.captureWarnings(capture=False)
     root.handlers[:], root.level, mail.level, mail.propagate = before
+    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
     structlog.reset_defaults()
 
 
 def test_production_writes_json_lines(configured: Configure) -> None:
     lines = configured()
-    structlog.get_logger().info("serving", pid=7, id=UUID(int=5), what=object(), when=None)
+    structlog.get_logger().info("serving", pid=7, id=UUID(int=5), what=object(), when=None, at=Path("/etc"))
     (line,) = lines()
+    assert list(line)[:3] == ["time", "level", "event"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", str(line.pop("time")))
     assert line == {
         "event": "serving",
@@ -49,6 +58,7 @@ def test_production_writes_json_lines(configured: Configure) -> None:
         "id": "00000000-0000-0000-0000-000000000005",
         "what": "<object>",
         "when": None,
+        "at": "/etc",
     }
 
 
@@ -66,39 +76,70 @@ def test_the_level_is_kept(configured: Configure) -> None:
     assert [line["event"] for line in lines()] == ["loud"]
 
 
+# -- addresses ---------------------------------------------------------------------------------------------------------
+
+
 def test_addresses_are_keyed_hashes(configured: Configure) -> None:
-    lines = configured()
-    structlog.get_logger().info(
-        "mail", mail_from="Ada@Example.test", recipient=["ada@example.test", "b@example.test"], to=""
-    )
+    lines = configured(REPLY_TOKEN_SECRETS=SECRET)
+    given = ["ada@example.test", "b@example.test"]
+    structlog.get_logger().info("mail", mail_from="Ada@Example.test", rcpt_to=given, to="", client="192.0.2.7")
     (line,) = lines()
-    name = AddressHash(b"k" * 32)("ada@example.test")
-    assert line["mail_from"] == name
-    assert line["recipient"] == [name, AddressHash(b"k" * 32)("b@example.test")]
+    hide = logs.address_hash(load({"INGESTER_REPLY_TOKEN_SECRETS": SECRET}))
+    assert line["mail_from"] == hide("ada@example.test")
+    assert line["rcpt_to"] == [hide(one) for one in given]
+    assert line["client"] == hide("192.0.2.7")
     assert line["to"] == ""
     assert "example" not in json.dumps(line)
 
 
+def test_an_address_under_any_key_is_hashed(configured: Configure) -> None:
+    lines = configured()
+    structlog.get_logger().info(
+        "to ada@example.test", why='<ada@example.test> knows "b of us"@example.test', deep=[{"x": "a@b"}]
+    )
+    text = json.dumps(lines())
+    assert "example" not in text
+    assert "of us" not in text
+    assert "a@b" not in text
+    assert len(re.findall("addr-[0-9a-f]{20}", text)) == 4
+
+
 def test_addresses_are_clear_behind_the_setting(configured: Configure) -> None:
     lines = configured(LOG__ADDRESSES="yes")
-    structlog.get_logger().info("mail", mail_from="Ada@Example.test")
-    assert lines()[0]["mail_from"] == "Ada@Example.test"
+    structlog.get_logger().info("mail", mail_from="Ada@Example.test", client="192.0.2.7", why="of ada@example.test")
+    (line,) = lines()
+    assert (line["mail_from"], line["client"], line["why"]) == ("Ada@Example.test", "192.0.2.7", "of ada@example.test")
+
+
+def test_names_outlive_a_restart_and_a_new_secret_in_front() -> None:
+    def name(**environ: str) -> str:
+        return logs.address_hash(load({f"INGESTER_{key}": value for key, value in environ.items()}))("a@b.test")
+
+    assert name(REPLY_TOKEN_SECRETS=SECRET) == name(REPLY_TOKEN_SECRETS=f"{OTHER},{SECRET}")
+    assert name(REPLY_TOKEN_SECRETS=SECRET) != name(REPLY_TOKEN_SECRETS=OTHER)
+    assert name(INBOUND_TOKEN=SECRET) == name(INBOUND_TOKEN=SECRET)
+    assert name() != name(), "without a secret they end with the process"
 
 
 def test_another_key_gives_another_name() -> None:
     assert AddressHash(b"k" * 32)("a@b.test") != AddressHash(b"l" * 32)("a@b.test")
-    assert re.fullmatch("addr-[a-z2-7]{16}", AddressHash(b"k" * 32)("\udcff@b.test"))
+    assert re.fullmatch("addr-[0-9a-f]{20}", AddressHash(b"k" * 32)("\udcff@b.test"))
     with pytest.raises(ValueError, match="16 bytes"):
         AddressHash(b"short")
 
 
+# -- the net -----------------------------------------------------------------------------------------------------------
+
+
 def test_mail_text_and_secrets_do_not_get_through(configured: Configure) -> None:
     lines = configured()
-    given = dict.fromkeys(logs.HIDDEN_KEYS, "hushhush")
-    structlog.get_logger().warning("careless", **given, bytes_=b"hushhush")
-    (line,) = lines()
-    assert "hush" not in json.dumps(line)
-    assert line["bytes_"] == "<8 bytes>"
+    given = dict.fromkeys(redaction.HIDDEN_KEYS, "hushhush")
+    structlog.get_logger().warning("careless", **given, bytes_=b"hushhush", deep={"subject": "hushhush"})
+    structlog.get_logger().warning("careless", error=ValueError("hushhush"), deep=[[[["hushhush"]]]])
+    careless, worse = lines()
+    assert "hush" not in json.dumps([careless, worse])
+    assert careless["bytes_"] == "<8 bytes>"
+    assert worse["error"] == "<ValueError>"
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
@@ -124,19 +165,106 @@ def test_an_exception_is_told_by_type_and_place(
 
 def test_what_strangers_say_is_bounded_and_moves_no_cursor(configured: Configure) -> None:
     lines = configured()
-    structlog.get_logger().info("hello", helo="\x1b[2J\n" + "x" * 1000)
-    helo = str(lines()[0]["helo"])
-    assert len(helo) == logs.TEXT_LIMIT + 3
-    assert helo.isprintable()
+    structlog.get_logger().info("hello", word="\x1b[2J\n" + "x" * 1000, many=list(range(1000)))
+    (line,) = lines()
+    assert len(line["word"]) == redaction.TEXT_LIMIT + 3
+    assert line["word"].isprintable()
+    assert len(line["many"]) == redaction.LIST_LIMIT
 
 
 def test_the_standard_library_is_routed_and_aiosmtpd_silent(configured: Configure) -> None:
     lines = configured(LOG__LEVEL="debug")
-    logging.getLogger("asyncio").warning("slow callback %s", "here")
     logging.getLogger("asyncio").info("not for operators")
     logging.getLogger("mail.log").critical("RCPT TO:<ada@example.test>")
     warnings.showwarning("deprecated", DeprecationWarning, "file.py", 1)
-    assert [(line["event"].partition(":")[0], line["level"]) for line in lines() if isinstance(line["event"], str)] == [
-        ("slow callback here", "warning"),
-        ("file.py", "warning"),
+    logging.getLogger("asyncio").warning("Executing took %.3f seconds", 0.25)
+    assert [(line["event"], line["level"], line["logger"]) for line in lines()] == [
+        ("file.py:1: DeprecationWarning: deprecated", "warning", "py.warnings"),
+        ("Executing took 0.250 seconds", "warning", "asyncio"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("said", "arguments", "told"),
+    [
+        ("cannot read %s of %d", ("hushhush", 7), "cannot read ... of 7"),
+        ("Exception in callback receive(b'hushhush')", (), "Exception in callback receive"),
+        ("Task exception was never retrieved\nfuture: hushhush", (), "Task exception was never retrieved"),
+        ("no such thing: 'hushhush'", (), "no such thing:"),
+        ("%d too many: %s", ("hushhush",), ""),
+        ("by name %(name)s", ({"name": "hushhush"},), "by name"),
+    ],
+)
+def test_a_library_is_heard_in_its_own_words(
+    configured: Configure, said: str, arguments: tuple[object, ...], told: str
+) -> None:
+    lines = configured()
+    logging.getLogger("library").warning(said, *arguments)
+    assert [line["event"] for line in lines()] == [told]
+
+
+def test_a_line_that_cannot_be_made_is_not_printed_with_its_arguments(
+    configured: Configure, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configured()
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("hushhush")
+
+    monkeypatch.setattr(Redaction, "__call__", fail)
+    logging.getLogger("library").warning("hushhush")
+    assert "hush" not in capsys.readouterr().err
+
+
+def test_a_crash_is_told_without_its_text(configured: Configure) -> None:
+    lines = configured()
+    logs.speak_of_crashes()
+    try:
+        raise ValueError("hushhush")
+    except ValueError as error:
+        sys.excepthook(ValueError, error, error.__traceback__)
+        sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
+
+    def crash() -> None:
+        raise KeyError("hushhush")
+
+    thread = threading.Thread(target=crash)
+    thread.start()
+    thread.join()
+    first, second = lines()
+    assert (first["event"], second["event"]) == ("crashed", "a thread crashed")
+    assert "hush" not in json.dumps([first, second])
+    assert first["exception"].startswith("ValueError (test_logs.py:")
+
+
+# -- floods ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_flood_of_one_event_is_counted(configured: Configure) -> None:
+    lines = configured()
+    for _ in range(redaction.LINES + 50):
+        structlog.get_logger().info("knock")
+        logging.getLogger("library").warning("knock again %d", 7)
+        structlog.get_logger().info("mail")
+    told = [line["event"] for line in lines()]
+    assert told.count("knock") == told.count("knock again 7") == redaction.LINES
+    assert told.count("mail") == redaction.LINES + 50
+
+
+def test_the_number_of_what_was_left_out_is_told_later() -> None:
+    now = [0.0]
+    gate = FloodGate(lambda: now[0])
+    assert [gate.left_out("knock") for _ in range(redaction.LINES + 7)] == [0] * redaction.LINES + [None] * 7
+    assert gate.left_out("other") == 0
+    now[0] = redaction.WINDOW_SECONDS
+    assert [gate.left_out("knock"), gate.left_out("knock")] == [7, 0]
+    now[0] = 2 * redaction.WINDOW_SECONDS
+    assert gate.left_out("knock") == 0
+
+
+def test_the_net_is_cheap_with_hostile_values() -> None:
+    """A text is looked at no further than its bound, whatever stands in it."""
+    hide = Redaction(AddressHash(b"k" * 32))
+    event = hide(None, "", {"event": "x", "why": "a" * 10_000_000 + "@b"})
+    assert len(event["why"]) == redaction.TEXT_LIMIT + 3
+    assert "a@b" not in str(hide(None, "", {"event": "x", "why": "a@b" * 500_000}))

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from ingester.app import now
+from ingester.clock import now
 from ingester.settings import SettingsError, load
 from ingester.store.intake_tokens import bearer, revoke_token
 from ingester.transport.limits import Ticket

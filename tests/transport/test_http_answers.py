@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ingester.app import now
+from ingester.clock import now
 from tests.inbound import PATH, RFC822, TOKEN, House, Reply, mail, receiving
 from tests.nameserver import NameServer, in_thread
 from tests.zones import Fault

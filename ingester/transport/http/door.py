@@ -17,6 +17,8 @@ from ingester.core.envelope import Door
 from ingester.core.outcome import Outcome, Reason
 from ingester.pipeline import BESIDE_THE_LOOP
 from ingester.settings import Settings
+from ingester.telemetry import Stage, Telemetry
+from ingester.telemetry.metrics import Metrics
 from ingester.transport.answers import told
 from ingester.transport.credentials import UNAUTHORIZED, Credentials, shows_any
 from ingester.transport.forms import Form
@@ -65,7 +67,10 @@ class InboundDoor:
         threads: Executor,
         fetch: Get,
         now: Callable[[], datetime],
+        telemetry: Telemetry | None = None,
     ) -> None:
+        """`telemetry`: by default one that nobody reads."""
+        self._telemetry = telemetry or Telemetry(Metrics())
         self._settings = settings
         self._intake = intake
         self._credentials = credentials
@@ -124,7 +129,8 @@ class InboundDoor:
         if not is_plain(request):
             return UNSUPPORTED
         check = SignatureCheck(self._settings.providers, request.headers)
-        form = await read_form_body(request, self._encoded, load, max_mail=self._limits.bytes, check=check)
+        with self._telemetry.stage(Stage.READ):
+            form = await read_form_body(request, self._encoded, load, max_mail=self._limits.bytes, check=check)
         if not isinstance(form, Form):
             return form
         signer = check.signed_by(form, self._now())
@@ -150,11 +156,13 @@ class InboundDoor:
         beside = read_beside(request, most=self._most)
         if not isinstance(beside, Beside):
             return beside
-        body = await read_body(request, self._limits, load)
+        with self._telemetry.stage(Stage.READ):
+            body = await read_body(request, self._limits, load)
         return beside.submission(body, scope.provider) if isinstance(body, bytes) else body
 
     async def _form(self, request: web.Request, scope: Scope, load: Load) -> Submission | Fault:
-        form = await read_form_body(request, self._encoded, load, max_mail=self._limits.bytes)
+        with self._telemetry.stage(Stage.READ):
+            form = await read_form_body(request, self._encoded, load, max_mail=self._limits.bytes)
         if not isinstance(form, Form):
             return form
         asked = request.query.get("provider", scope.provider)
@@ -165,7 +173,8 @@ class InboundDoor:
         fault = None if asked is None else check_provider(asked)
         if fault is not None:
             return fault
-        body = await read_body(request, self._encoded, load)
+        with self._telemetry.stage(Stage.READ):
+            body = await read_body(request, self._encoded, load)
         if not isinstance(body, bytes):
             return body
         # Decoded, it is there a second time.

@@ -21,7 +21,7 @@ from ingester.transport.reading import Limits, is_plain, read_body
 from ingester.transport.ses.description import EVENTS, INBOUND, KIND_HEADER, SesAnswer, Word
 from ingester.transport.ses.feedback import Feedback
 from ingester.transport.ses.mailroom import Mailroom
-from ingester.transport.ses.notification import Malformed, Other, Received, read_notification
+from ingester.transport.ses.notification import SAID, Malformed, Other, Received, read_notification
 from ingester.transport.ses.sns import MAX_BODY, Flaw, Kind, Message, Sns, Trusted, read_message
 from ingester.web.body import unprocessable
 from ingester.web.problem import (
@@ -114,7 +114,9 @@ class SesDoor:
                 _log.warning("ses.malformed", topic=topic.arn, field=notification.field)
                 return unprocessable(notification.field, notification.sentence)
             case Other():
-                _log.info("ses.ignored", topic=topic.arn, what=notification.what)
+                # A word of a closed set: what is none of these is whatever somebody has published to the topic.
+                what = notification.what if notification.what in SAID else "other"
+                _log.info("ses.ignored", topic=topic.arn, what=what)
                 return _yes("ignored")
             case _:
                 kept = await self._feedback.keep(notification, event_id=message.id, topic=topic)
@@ -132,8 +134,9 @@ async def _body(request: web.Request, limits: Limits, load: Load) -> bytes | Pro
 
 
 def _refuse(flaw: Flaw, message: Message | None) -> Problem:
-    """All 401 are one answer; the log tells what it was."""
-    _log.warning("sns.refused", flaw=flaw.value, topic=None if message is None else message.topic_arn)
+    """All 401 are one answer; the log tells what it was, and the topic where it is one of ours, no stranger's words."""
+    ours = message is not None and flaw is not Flaw.TOPIC
+    _log.warning("sns.refused", flaw=flaw.value, topic=message.topic_arn if message is not None and ours else None)
     return _PROBLEMS.get(flaw.status, UNAUTHORIZED)
 
 

@@ -270,3 +270,20 @@ _EVENTS: Final[Mapping[str, tuple[EventKind, str, Callable[[Part], dict[str, Any
     "Complaint": (EventKind.COMPLAINT, "complaint", _complaint),
     "DeliveryDelay": (EventKind.DELAY, "deliveryDelay", _delay),
 }
+_ACTIONS: Final = ("AddHeader", "Bounce", "Lambda", "Stop", "WorkMail")
+SAID: Final = frozenset(
+    {
+        "validation",
+        "setup",
+        "AmazonSnsSubscriptionSucceeded",
+        "Click",
+        "Open",
+        "Reject",
+        "Rendering Failure",
+        "Send",
+        "Subscription",
+        "Received",
+    }
+    | {f"Received {action}" for action in _ACTIONS}
+)
+"""What SES says that we do not keep."""

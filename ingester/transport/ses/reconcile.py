@@ -207,10 +207,11 @@ class Reconciler:
 
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[bool]:
-        """Whether nobody else searches meanwhile: a lock that ends with its connection."""
+        """Whether nobody else searches meanwhile: a transaction's lock, which no pooler leaves behind."""
         connection = await self._database.connect()
         try:
-            yield await only_one(connection)
+            async with connection.transaction():
+                yield await only_one(connection)
         finally:
             await connection.close()
 

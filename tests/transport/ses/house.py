@@ -11,7 +11,8 @@ import aiohttp
 import msgspec
 from pydantic import SecretStr
 
-from ingester.app import App, new_id, now
+from ingester.app import App
+from ingester.clock import new_id, now
 from ingester.settings import Listen, Settings, load
 from ingester.store.outbound import NewOutbound, Registered, register
 from ingester.transport.sockets import bind

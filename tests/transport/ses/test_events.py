@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from ingester.app import now
+from ingester.clock import now
 from ingester.store.delivery_events import events_of
 from ingester.store.erasing import erase
 from ingester.store.housekeeping import expire_delivery_events
