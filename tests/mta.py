@@ -9,7 +9,7 @@ import ssl
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -90,20 +90,27 @@ class _Session:
         self._writer = writer
 
     @classmethod
-    async def open(cls, host: str, port: int, *, tls: bool) -> "_Session":
-        """Connect and greet. Raises OSError, also where the greeting is not one."""
+    async def connect(cls, host: str, port: int) -> "_Session":
+        """Connect and hear the greeting. Raises OSError, also where the greeting is not one."""
         session = cls(*await asyncio.open_connection(host, port))
         try:
             await session.expect("220")
-            await session.ask("EHLO mta.customer.test")
-            if tls:
-                await session.ask("STARTTLS", "220")
-                await session._writer.start_tls(_trusting())
-                await session.ask("EHLO mta.customer.test")
         except BaseException:
             session.close()
             raise
         return session
+
+    async def greet(self, *, tls: bool) -> None:
+        """Raises OSError."""
+        try:
+            await self.ask("EHLO mta.customer.test")
+            if tls:
+                await self.ask("STARTTLS", "220")
+                await self._writer.start_tls(_trusting())
+                await self.ask("EHLO mta.customer.test")
+        except BaseException:
+            self.close()
+            raise
 
     def write(self, data: bytes) -> None:
         self._writer.write(data)
@@ -171,12 +178,14 @@ class Mta:
 
     host: str
     port: int
-    letters: Sequence[Letter]
+    letters: Iterable[Letter]
     connections: int
     tls: bool = False
     attempts: list[Attempt] = field(default_factory=list)
     tally: Counter[str] = field(default_factory=Counter)
     news: threading.Condition = field(default_factory=threading.Condition)
+    refused: list[str] = field(default_factory=list)
+    """Connections that ended before any greeting, by the kind of error."""
     error: BaseException | None = None
     ended: bool = False
     _cancel: Callable[[], object] | None = None
@@ -206,7 +215,7 @@ class Mta:
             raise self.error
 
     def _summary(self) -> str:
-        return f"{len(self.letters)} mails, attempts by the first digit of their answers: {dict(self.tally)}"
+        return f"attempts by the first digit of their answers: {dict(self.tally)}"
 
     def run(self) -> None:
         """Send all; the thread's whole life."""
@@ -232,7 +241,7 @@ class Mta:
         self._cancel = lambda: loop.call_soon_threadsafe(task.cancel)
         queue = iter(self.letters)
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(self.connections, len(self.letters))):
+            for _ in range(self.connections):
                 group.create_task(self._work(queue))
 
     async def _work(self, queue: Iterator[Letter]) -> None:
@@ -257,7 +266,7 @@ class Mta:
         began = time.monotonic()
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                session = session or await _Session.open(self.host, self.port, tls=self.tls)
+                session = session or await self._open()
                 await session.deliver(one, recipients, answers)
         except OSError as error:
             if isinstance(error, _SentAway):
@@ -273,10 +282,20 @@ class Mta:
             self.news.notify_all()
         return session, attempt
 
+    async def _open(self) -> _Session:
+        try:
+            session = await _Session.connect(self.host, self.port)
+        except OSError as error:
+            if not isinstance(error, _SentAway):
+                self.refused.append(type(error).__name__)
+            raise
+        await session.greet(tls=self.tls)
+        return session
+
 
 @contextmanager
 def sending(
-    port: int, mails: Sequence[Letter], *, connections: int = 50, host: str = "127.0.0.1", tls: bool = False
+    port: int, mails: Iterable[Letter], *, connections: int = 50, host: str = "127.0.0.1", tls: bool = False
 ) -> Iterator[Mta]:
     """Begin to send; at the end of the block what is not sent is given up."""
     mta = Mta(host, port, mails, connections, tls)
@@ -290,7 +309,7 @@ def sending(
 
 
 def send(
-    port: int, mails: Sequence[Letter], *, connections: int = 50, host: str = "127.0.0.1", tls: bool = False
+    port: int, mails: Iterable[Letter], *, connections: int = 50, host: str = "127.0.0.1", tls: bool = False
 ) -> Mta:
     """Send all of them and wait for the end."""
     with sending(port, mails, connections=connections, host=host, tls=tls) as mta:

@@ -2,19 +2,26 @@
 
 A file runs in a transaction together with the row that records it. One whose first line is `-- no transaction` runs
 outside, for CREATE INDEX CONCURRENTLY: its statements are separated by lines `-- next`, and must bear being run again.
-Several daemons may migrate at once; the first does the work. It must not be run through pgbouncer in transaction mode
-(the lock belongs to a session).
+Several daemons may migrate at once; the first does the work. The lock belongs to a session: a pooler is refused.
+
+Daemons go on receiving meanwhile. A statement that waits for a table makes everybody wait who comes after it, mail
+included: so it waits a second at most, steps back, and tries again. CREATE INDEX CONCURRENTLY keeps nobody waiting.
+What is added must bear the older code's writes. `store_message` writes whole rows of `messages`, without regard to
+defaults: a new column there may be NULL, or the function is replaced in the same transaction.
 """
 
 import asyncio
 import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import asyncpg
+import structlog
 
-from ingester.store.db import Connection
+from ingester.store.db import Connection, is_pooled
+from ingester.store.roles import RolesError, renew
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 WAIT_SECONDS = 300.0
@@ -23,6 +30,12 @@ WAIT_SECONDS = 300.0
 _LOCK = 0x696E6765737465  # "ingeste": any constant that is ours alone in a database
 _NAME = re.compile(r"(\d{4})_([a-z0-9_]{1,80})\.sql")
 _POLL_SECONDS = 0.1
+LOCK_SECONDS = 1.0
+"""How long a table is waited for: as long, mail may stand still."""
+STEP_BACK_SECONDS = 2.0
+"""How long those who stood behind us are let through."""
+PATIENCE_SECONDS = 600.0
+"""How long it is tried."""
 
 _CREATE_TABLE = """
 create table if not exists schema_migrations (
@@ -31,7 +44,12 @@ create table if not exists schema_migrations (
     sha256 text not null,
     applied_at timestamptz not null default now()
 )"""
+_SHORT_LOCKS = f"set local lock_timeout = '{LOCK_SECONDS:.0f}s'"
+_CONCURRENTLY = re.compile(r"^[^-\n]*\bconcurrently\b", re.IGNORECASE | re.MULTILINE)
 _RECORD = "insert into schema_migrations (number, name, sha256) values ($1, $2, $3)"
+
+
+_log = structlog.get_logger(__name__)
 
 
 class MigrationError(Exception):
@@ -87,15 +105,24 @@ async def migrate(
     *,
     directory: Path = MIGRATIONS,
     wait_seconds: float = WAIT_SECONDS,
+    patience_seconds: float = PATIENCE_SECONDS,
 ) -> list[str]:
     """Apply what is missing and give the names of it. Raises MigrationError; what came before the fault stays."""
     migrations = load(directory)
+    if await is_pooled(connection):
+        raise MigrationError(
+            "Migrations must not go through a pooler: set INGESTER_DATABASE_DIRECT_URL to the server's own URL"
+        )
     await _take_lock(connection, wait_seconds)
     try:
-        await connection.execute(_CREATE_TABLE)
         pending = await _pending(connection, migrations)
+        if pending:
+            await connection.execute(_CREATE_TABLE)
         for one in pending:
-            await _apply(connection, one)
+            await _apply(connection, one, patience_seconds)
+        await renew(connection)
+    except RolesError as error:
+        raise MigrationError(str(error)) from error
     finally:
         if not connection.is_closed():
             await connection.execute("select pg_advisory_unlock($1)", _LOCK)
@@ -133,15 +160,55 @@ async def _pending(connection: Connection, migrations: list[Migration]) -> list[
     return pending
 
 
-async def _apply(connection: Connection, one: Migration) -> None:
+async def _apply(connection: Connection, one: Migration, patience_seconds: float) -> None:
     try:
         if one.in_transaction:
-            async with connection.transaction():
-                await connection.execute(one.sql)
-                await connection.execute(_RECORD, one.number, one.name, one.sha256)
+            await _insist(connection, one, _in_transaction, patience_seconds)
             return
         for statement in one.statements:
-            await connection.execute(statement)
+            if _CONCURRENTLY.search(statement):
+                await connection.execute(statement)
+            else:
+                await _insist(connection, replace(one, sql=statement), _alone, patience_seconds)
         await connection.execute(_RECORD, one.number, one.name, one.sha256)
+    except asyncpg.LockNotAvailableError as error:
+        raise MigrationError(
+            f"Migration {one.number:04}_{one.name} got no lock in {patience_seconds:.0f} s: a long transaction holds "
+            "the table (pg_stat_activity shows it), end that and migrate again"
+        ) from error
     except asyncpg.PostgresError as error:
         raise MigrationError(f"Migration {one.number:04}_{one.name} failed: {error}") from error
+
+
+async def _insist(
+    connection: Connection,
+    one: Migration,
+    run: Callable[[Connection, Migration], Awaitable[None]],
+    patience_seconds: float,
+) -> None:
+    """Try again while somebody holds a table that is wanted, or waits for us in turn (a deadlock)."""
+    end = asyncio.get_running_loop().time() + patience_seconds
+    while True:
+        try:
+            await run(connection, one)
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
+            if asyncio.get_running_loop().time() > end:
+                raise
+            _log.warning("a table is in use, stepping back", migration=f"{one.number:04}_{one.name}")
+            await asyncio.sleep(STEP_BACK_SECONDS)
+        else:
+            return
+
+
+async def _in_transaction(connection: Connection, one: Migration) -> None:
+    async with connection.transaction():
+        await connection.execute(_SHORT_LOCKS)
+        await connection.execute(one.sql)
+        await connection.execute(_RECORD, one.number, one.name, one.sha256)
+
+
+async def _alone(connection: Connection, one: Migration) -> None:
+    """One statement of a file that runs outside a transaction; it is still one of its own, with the lock's bound."""
+    async with connection.transaction():
+        await connection.execute(_SHORT_LOCKS)
+        await connection.execute(one.sql)

@@ -1,11 +1,13 @@
 """The migration runner, on real databases: once each, together, outside transactions, and every refusal."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import asyncpg
 import pytest
 
+from ingester.store import migrate as migrations
 from ingester.store.migrate import MigrationError, check, load, migrate
 
 
@@ -135,3 +137,52 @@ async def test_our_own_migrations_leave_nothing_pending(database_url: str) -> No
     assert await check(connection) == []
     assert await connection.fetchval("select count(*) from schema_migrations") == len(load()) > 0
     await connection.close()
+
+
+async def test_a_table_that_is_in_use_is_waited_for_in_short_turns(
+    empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever comes behind the migration is held up for a second at most; the migration gets its turn in the end."""
+    monkeypatch.setattr(migrations, "STEP_BACK_SECONDS", 0.3)
+    files = _write(tmp_path, m0001_first="create table a (x int);")
+    owner, holder, reader = [await asyncpg.connect(empty_database_url) for _ in range(3)]
+    await migrate(owner, directory=files)
+    _write(tmp_path, m0002_second="alter table a add y int;", m0003_third="-- no transaction\nalter table a add z int;")
+    long = holder.transaction()
+    await long.start()
+    await holder.fetch("select * from a")
+    migrating = asyncio.create_task(migrate(owner, directory=files))
+    waits = []
+    for _ in range(3):
+        await _queued(reader, owner)
+        begun = time.monotonic()
+        await reader.fetch("select * from a")
+        waits.append(time.monotonic() - begun)
+    assert max(waits) < 2 * migrations.LOCK_SECONDS
+    await long.rollback()
+    assert await migrating == ["0002_second", "0003_third"]
+    for connection in (owner, holder, reader):
+        await connection.close()
+
+
+@pytest.mark.parametrize("mode", ["", "-- no transaction\n"])
+async def test_who_never_gets_the_table_says_so(empty_database_url: str, tmp_path: Path, mode: str) -> None:
+    files = _write(tmp_path, m0001_first="create table a (x int);")
+    owner, holder = [await asyncpg.connect(empty_database_url) for _ in range(2)]
+    await migrate(owner, directory=files)
+    _write(tmp_path, m0002_second=f"{mode}alter table a add y int;")
+    async with holder.transaction():
+        await holder.fetch("select * from a")
+        with pytest.raises(MigrationError, match="0002_second got no lock in 0 s: a long transaction holds the table"):
+            await migrate(owner, directory=files, patience_seconds=0)
+    assert await migrate(owner, directory=files) == ["0002_second"]
+    for connection in (owner, holder):
+        await connection.close()
+
+
+async def _queued(reader: asyncpg.Connection, waiting: asyncpg.Connection) -> None:
+    """Wait until a connection stands in the queue for a lock."""
+    query = "select wait_event_type = 'Lock' from pg_stat_activity where pid = $1"
+    async with asyncio.timeout(30):
+        while not await reader.fetchval(query, waiting.get_server_pid()):  # noqa: ASYNC110  (Postgres tells nobody)
+            await asyncio.sleep(0.01)
