@@ -12,6 +12,7 @@ from uuid import UUID
 
 from ingester.core.outbound_status import outranked_by, strongest
 from ingester.store.db import Connection
+from ingester.store.registry import enter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,7 @@ class DeliveryEvent:
 async def record(connection: Connection, new: NewEvent) -> Recorded:
     """Keep an event once, whatever the provider repeats, and let it change the status of its message."""
     async with connection.transaction():
+        await enter(connection, new.tenant_id)
         await lock_provider_id(connection, new.tenant_id, new.provider_message_id)
         message_id = await _bearer(connection, new.tenant_id, new.provider_message_id)
         added = await connection.fetchval(

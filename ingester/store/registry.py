@@ -28,6 +28,13 @@ class Tenant:
     name: str
     status: str
     created_at: datetime
+    retention_days: int | None
+    """How long messages are kept: 0 is for ever, None what the settings say."""
+    attachment_days: int | None
+    """The same for the raw bytes, and the attachments in them."""
+
+
+_TENANT = "id, slug, name, status, created_at, retention_days, attachment_days"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +52,10 @@ class Domain:
 async def add_tenant(connection: Connection, *, tenant_id: UUID, slug: str, name: str) -> Tenant | None:
     """Make a tenant; None when the slug is taken."""
     row = await connection.fetchrow(
-        """
+        f"""
         INSERT INTO tenants (id, slug, name) VALUES ($1, $2, $3) ON CONFLICT (slug) DO NOTHING
-        RETURNING id, slug, name, status, created_at
-        """,
+        RETURNING {_TENANT}
+        """,  # noqa: S608  (only our own constant is put in)
         tenant_id,
         slug,
         name,
@@ -59,32 +66,48 @@ async def add_tenant(connection: Connection, *, tenant_id: UUID, slug: str, name
 async def tenants(connection: Connection) -> list[Tenant]:
     """All tenants by slug, the system's own first."""
     rows = await connection.fetch(
-        """
-        SELECT id, slug, name, status, created_at FROM tenants
+        f"""
+        SELECT {_TENANT} FROM tenants
         ORDER BY id <> '00000000-0000-0000-0000-000000000000', slug
-        """
+        """  # noqa: S608
     )
     return [Tenant(**dict(row)) for row in rows]
 
 
 async def tenant(connection: Connection, slug: str) -> Tenant | None:
     """The tenant of a slug."""
-    row = await connection.fetchrow("SELECT id, slug, name, status, created_at FROM tenants WHERE slug = $1", slug)
+    row = await connection.fetchrow(f"SELECT {_TENANT} FROM tenants WHERE slug = $1", slug)  # noqa: S608
     return None if row is None else Tenant(**dict(row))
 
 
 async def set_tenant_status(connection: Connection, tenant_id: UUID, status: str) -> Tenant | None:
-    """Make a tenant active or suspended. Saying it again does not start the time of a suspension anew."""
+    """Make a tenant active or suspended; None where it is gone, or is being erased.
+
+    Saying it again does not start the time of a suspension anew.
+    """
     row = await connection.fetchrow(
-        """
+        f"""
         UPDATE tenants SET status = $2, status_since = CASE WHEN status = $2 THEN status_since ELSE now() END
-        WHERE id = $1
-        RETURNING id, slug, name, status, created_at
-        """,
+        WHERE id = $1 AND status <> 'erasing'
+        RETURNING {_TENANT}
+        """,  # noqa: S608
         tenant_id,
         status,
     )
     return None if row is None else Tenant(**dict(row))
+
+
+async def enter(connection: Connection, tenant_id: UUID) -> None:
+    """Share the lock of whoever writes for a tenant, until the end of the caller's transaction.
+
+    Raises what the mail is tried again for where the tenant is being erased, or was.
+    """
+    await connection.execute("SELECT enter_tenant($1)", tenant_id)
+
+
+async def enter_alone(connection: Connection, tenant_id: UUID) -> None:
+    """Take that lock alone: whoever writes for the tenant is waited for, and waits until the end of the transaction."""
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1::uuid::text, 0))", tenant_id)
 
 
 async def add_domain(

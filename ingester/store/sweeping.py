@@ -78,13 +78,14 @@ async def _pages(blobs: Blobs) -> AsyncIterator[Sequence[Lying]]:
 
 
 async def _without_mail(connection: Connection, objects: Sequence[Lying], *, newest_too: bool) -> list[Lying]:
-    """Those of a known tenant that have no row, though a later mail of the tenant has one."""
+    """Those of a known tenant that have no row, though a later mail of the tenant has one; all of erased tenants."""
     rows = await connection.fetch(
         """
         SELECT o.n FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS o(tenant_id, raw_id, n)
-        WHERE EXISTS (SELECT FROM tenants t WHERE t.id = o.tenant_id)
-          AND NOT EXISTS (SELECT FROM raws r WHERE r.tenant_id = o.tenant_id AND r.id = o.raw_id)
-          AND ($3 OR EXISTS (SELECT FROM raws r WHERE r.tenant_id = o.tenant_id AND r.id > o.raw_id))
+        WHERE NOT EXISTS (SELECT FROM raws r WHERE r.tenant_id = o.tenant_id AND r.id = o.raw_id)
+          AND (EXISTS (SELECT FROM tenants t WHERE t.id = o.tenant_id)
+               AND ($3 OR EXISTS (SELECT FROM raws r WHERE r.tenant_id = o.tenant_id AND r.id > o.raw_id))
+               OR EXISTS (SELECT FROM erased_tenants e WHERE e.tenant_id = o.tenant_id))
         ORDER BY o.n
         """,
         [one.tenant_id for one in objects],
@@ -122,14 +123,14 @@ async def note_sweep(connection: Connection, place: str, now: datetime) -> None:
 
 
 @asynccontextmanager
-async def alone(database: Database) -> AsyncIterator[bool]:
-    """Whether nobody else is at it, for as long as the block lasts.
+async def alone(database: Database, lock: int = _LOCK) -> AsyncIterator[bool]:
+    """Whether nobody else is at it, for as long as the block lasts: by default, at emptying and sweeping.
 
     The lock is a transaction's, which a pooler in transaction mode leaves together; idle, it holds no snapshot.
     """
     connection = await database.connect()
     try:
         async with connection.transaction():
-            yield bool(await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _LOCK))
+            yield bool(await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", lock))
     finally:
         await connection.close()

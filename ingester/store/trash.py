@@ -44,9 +44,10 @@ async def discard(connection: Connection, tenant_id: UUID, blobs: Sequence[tuple
     )
 
 
-async def trashed(connection: Connection) -> int:
-    """How many objects are to go, of all tenants."""
-    return int(await connection.fetchval("SELECT count(*) FROM blob_trash"))
+async def trashed(connection: Connection, tenant_id: UUID | None = None) -> int:
+    """How many objects are to go, of all tenants or of one."""
+    statement = "SELECT count(*) FROM blob_trash WHERE $1::uuid IS NULL OR tenant_id = $1"
+    return int(await connection.fetchval(statement, tenant_id))
 
 
 async def waits(connection: Connection, tenant_id: UUID, raw_id: UUID) -> bool:

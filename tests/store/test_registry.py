@@ -7,7 +7,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from ingester.app import new_id, now
+from ingester.clock import new_id, now
 from ingester.core.address import Address
 from ingester.core.envelope import Route
 from ingester.store import mailboxes, registry
