@@ -1,7 +1,8 @@
 """The way of one call, the same for all: who asks, what is asked, the work in the store, the answer.
 
 Nothing is read before it is known who asks, and nothing is looked up before it is clear what is asked: an answer cannot
-tell of what belongs to another tenant.
+tell of what belongs to another tenant. Finding the key's holder is the one query outside the wall of a tenant: it tells
+which one.
 """
 
 from collections.abc import Awaitable, Callable
@@ -14,6 +15,7 @@ from ingester.ledger import Ledger
 from ingester.settings import Settings
 from ingester.store.db import Connection, Database
 from ingester.store.keys import Holder, holder
+from ingester.store.wall import Wall
 from ingester.web.body import Asked, decode, read
 from ingester.web.problem import UNAUTHORIZED, Problem, refusal
 
@@ -23,6 +25,7 @@ class Calls:
 
     def __init__(self, *, settings: Settings, database: Database, now: Callable[[], datetime]) -> None:
         self._ledger = Ledger(settings=settings, database=database, share=2)
+        self._wall = Wall()
         self._now = now
         self._body_seconds = settings.http.body_seconds
 
@@ -51,7 +54,12 @@ class Calls:
         asked = decode(body, decoder)
         if isinstance(asked, Problem):
             return asked
-        return await self._ledger.ask(lambda connection: work(connection, who, asked))
+
+        async def walled(connection: Connection) -> web.Response | Problem:
+            async with self._wall.around(connection, who.tenant_id):
+                return await work(connection, who, asked)
+
+        return await self._ledger.ask(walled)
 
     async def _who(self, request: web.Request) -> Holder | Problem:
         """Whom the bearer key stands for (RFC 6750, 2.1); the scheme is in any case (RFC 9110, 11.1)."""

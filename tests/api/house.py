@@ -13,7 +13,7 @@ import msgspec
 
 from ingester.api.call import Calls
 from ingester.api.outbound import OutboundDoor
-from ingester.app import new_id, now
+from ingester.clock import new_id, now
 from ingester.settings import Listen, Settings, load
 from ingester.store.db import Database
 from ingester.store.keys import add_key, key_text

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
-from ingester.app import now
+from ingester.clock import now
 from ingester.store.keys import holder, key_text, revoke_key
 from tests.api.house import KEYS, House, running
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from ingester.app import new_id
+from ingester.clock import new_id
 from ingester.core.token import parse_token, verify
 from tests.api.house import KEYS, SECRETS, House, running
 
