@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING
 
 import click
 from pydantic import SecretStr
-from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.markup import escape
 
-from ingester.cli.context import Fail, settings_of
+from ingester.cli.context import Fail, settings_of, unusable
+from ingester.cli.mail_line import MailLine
 from ingester.cli.samples import Sample, samples
 from ingester.cli.secret import with_inbound_token, with_secret
-from ingester.cli.serve import check_certificate, check_nameservers, check_objects
 from ingester.settings import Listen, Settings
 
 if TYPE_CHECKING:
-    from ingester.pipeline import Arrival
+    from ingester.arrival import Arrival
     from ingester.supervisor import Sockets
 
 DOMAIN = "demo.test"
@@ -55,6 +54,7 @@ def dev(
 
     With INGESTER_DATABASE_URL set, that database is used and no Postgres is started.
     """
+    from ingester import preflight
     from ingester.store.embedded import LocalPostgres, LocalPostgresError
     from ingester.supervisor import bind_all, run
     from ingester.telemetry import configure
@@ -62,12 +62,12 @@ def dev(
     given = settings_of(context, env="development", smtp__listen=smtp, http__listen=http, dev_dir=directory)
     settings = _development(given)
     configure(settings)
-    check_certificate(settings)
-    check_nameservers(settings)
-    check_objects(settings)
+    faults = [*preflight.certificate(settings), *preflight.nameservers(settings), *preflight.objects(settings)]
+    if faults:
+        raise Fail(unusable(faults))
     postgres, interrupt = None, _Interrupt()
     try:
-        sockets = bind_all(settings, reuse_port=False)
+        sockets = bind_all(settings)
         url = settings.database_url.get_secret_value()
         if not url:
             _console.print("Starting Postgres ...", style="dim")
@@ -140,7 +140,7 @@ async def _dev(settings: Settings, sockets: "Sockets", interrupt: _Interrupt, *,
     await apply_schema(settings)
     await _seed(settings)
     app = App(settings, watch=_print)
-    await app.start(sockets.smtp, sockets.http, lmtp=sockets.lmtp)
+    await app.start(sockets.smtp, sockets.http, lmtp=sockets.lmtp, metrics=sockets.metrics)
     smtp, http = ([str(address(one)) for one in door] for door in (sockets.smtp, sockets.http))
     _banner(settings, smtp, http)
     sender = asyncio.create_task(_send(smtp[0])) if send_samples else None
@@ -155,7 +155,7 @@ async def _dev(settings: Settings, sockets: "Sockets", interrupt: _Interrupt, *,
 
 async def _seed(settings: Settings) -> None:
     """The demo tenant, its domain and its mailboxes, where they are not there yet."""
-    from ingester.app import new_id
+    from ingester.clock import new_id
     from ingester.store import registry
     from ingester.store.db import Database
 
@@ -199,33 +199,23 @@ def _print(arrival: "Arrival") -> None:
     recipients = ", ".join(str(recipient.address) for recipient in envelope.recipients)
     if outcome.stored:
         matched = any(stored.matched for stored in outcome.stored)
-        word, colour = ("matched", "green") if matched else ("unmatched", "yellow")
+        word = "matched" if matched else "unmatched"
         if outcome.reason == "duplicate":
-            word, colour = "duplicate", "blue"
+            word = "duplicate"
         count = outcome.stored[0].parts
         parts = f"{count} part{'' if count == 1 else 's'}"
     else:
         # Accepted without a row for a mailbox is the dead letter's yes.
-        word, colour, parts = ("dead letter" if outcome.reason == "accepted" else outcome.reason.value), "red", "-"
-    subject = (message.subject if message else "") or "(no subject)"
-    columns = [
-        f"[dim]{envelope.received_at.astimezone():%H:%M:%S}[/dim]",
-        escape(_fit(sender, 26)),
-        escape(_fit(recipients, 28)),
-        escape(_fit(subject, 34)),
-        f"[{colour}]{word:<11}[/{colour}]",
-        f"{parts:>8}",
-        f"{arrival.seconds * 1000:7.1f} ms",
-    ]
-    _console.print("  ".join(columns))
-
-
-def _fit(text: str, width: int) -> str:
-    """Cut or pad to a column; control characters of a stranger's mail never reach the terminal."""
-    plain = "".join(char if char.isprintable() else " " for char in text)
-    if cell_len(plain) > width:
-        plain = set_cell_size(plain, width - 1) + "\u2026"
-    return set_cell_size(plain, width)
+        word, parts = ("dead letter" if outcome.reason == "accepted" else outcome.reason.value), "-"
+    line = MailLine(
+        at=envelope.received_at,
+        sender=sender,
+        recipients=recipients,
+        subject=message.subject if message else "",
+        word=word,
+        notes=(f"{parts:>8}", f"{arrival.seconds * 1000:7.1f} ms"),
+    )
+    _console.print(line.text())
 
 
 async def _send(door: str) -> None:

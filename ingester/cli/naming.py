@@ -11,6 +11,7 @@ from ingester.core.address import Address, normalise_domain, parse_path
 
 if TYPE_CHECKING:
     from ingester.store.db import Connection
+    from ingester.store.letters import Buried
     from ingester.store.mailboxes import Mailbox
     from ingester.store.reading import Located
     from ingester.store.registry import Tenant
@@ -97,6 +98,16 @@ async def mailbox_named(connection: "Connection", address: Address, slug: str | 
     found = await mailbox(connection, tenant_id, address)
     if found is None:
         raise Fail(f"There is no mailbox {address}: see `ingester mailbox list`")
+    return found
+
+
+async def letter_named(connection: "Connection", letter_id: UUID) -> "Buried":
+    """The dead letter of an id."""
+    from ingester.store.letters import letter
+
+    found = await letter(connection, letter_id)
+    if found is None:
+        raise Fail(f"No dead letter has the id {letter_id}")
     return found
 
 

@@ -52,7 +52,7 @@ def list_(
 
     found = query(context, work)
     if as_json:
-        print_json([asdict(one) | {"reply": _reply(one)} for one in found])
+        print_json([asdict(one) | {"reply": reply(one)} for one in found])
         return
     print_table(
         ("time", "tenant", "door", "reason", "reply", "client", "count", "from", "to", "detail"),
@@ -62,7 +62,7 @@ def list_(
                 one.tenant,
                 one.door,
                 one.reason,
-                _reply(one),
+                reply(one),
                 one.client_prefix,
                 one.count,
                 _some(_sender(attempt.mail_from, one) for attempt in one.attempts),
@@ -80,7 +80,7 @@ def _time(one: "RefusalRow") -> str | None:
     return utc(one.attempts[0].at) if one.count == 1 and one.attempts else f"{one.minute:%Y-%m-%d %H:%M} UTC"
 
 
-def _reply(one: "RefusalRow") -> str:
+def reply(one: "RefusalRow") -> str:
     """What the client was told, from the table of reasons; nothing of a reason that this version does not know."""
     if one.reason not in _REASONS:
         return ""

@@ -1,4 +1,4 @@
-"""`--since`: from what an operator writes (an age or a date) to the moment it means; or a usage error."""
+"""`--since` and `--until`: from what an operator writes (an age or a date) to the moment it means; or a usage error."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -24,7 +24,7 @@ def moment(text: str, now: datetime) -> datetime | None:
         return None
 
 
-def _since(text: str) -> datetime:
+def _moment(text: str) -> datetime:
     found = moment(text, datetime.now(UTC))
     if found is None:
         raise click.BadParameter(f"{text!r} is neither an age like 1h or 7d nor a date like 2026-11-20")
@@ -32,5 +32,9 @@ def _since(text: str) -> datetime:
 
 
 since_option = click.option(
-    "--since", type=_since, metavar="WHEN", help="Not older than this: an age (1h, 7d) or a date (2026-11-20), in UTC."
+    "--since", type=_moment, metavar="WHEN", help="Not older than this: an age (1h, 7d) or a date (2026-11-20), in UTC."
+)
+
+until_option = click.option(
+    "--until", type=_moment, metavar="WHEN", help="Older than this: an age (1h, 7d) or a date (2026-11-20), in UTC."
 )

@@ -4,7 +4,7 @@ from typing import Any
 
 from ingester.store.reading import StoredMessage
 
-_REASONS = {
+REASONS = {
     "attached": "a message that it cites is in this mailbox",
     "cites_nothing": "it cites no message",
     "nothing_cited_is_here": "it cites messages, but none of them was in this mailbox",
@@ -54,7 +54,7 @@ def decision_lines(decision: dict[str, Any]) -> list[str]:
     """The same of a decision that is not stored."""
     reason = str(decision.get("reason", "no reason was kept"))
     matched = "It would be matched" if reason == "attached" else "It would be unmatched"
-    return [*_steps(decision, "its mailbox"), f"{matched}: {_REASONS.get(reason, reason)}."]
+    return [*_steps(decision, "its mailbox"), f"{matched}: {REASONS.get(reason, reason)}."]
 
 
 def _steps(decision: dict[str, Any], mailbox: str) -> list[str]:
@@ -109,7 +109,7 @@ def _treated(policy: str, enforced: str, why: str) -> str:
 
 
 def _verdict(message: StoredMessage, reason: str) -> str:
-    why = _REASONS.get(reason, reason)
+    why = REASONS.get(reason, reason)
     if message.reply_match_status != "matched":
         return f"Unmatched: {why}."
     method = str(message.reply_match_method)

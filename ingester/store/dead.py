@@ -1,15 +1,15 @@
-"""Dead letters: mails that our code could not digest, kept whole with their context, claimed and redriven."""
+"""Dead letters: mails that our code could not digest, kept whole with their context, and claimed."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum, auto
 from typing import Any
 from uuid import UUID
 
-from ingester.core.address import parse_path
-from ingester.core.envelope import Client, Door, Envelope, Recipient
+from ingester.core.envelope import Envelope
 from ingester.store.db import Connection
 from ingester.store.messages import clean, receipt
+from ingester.store.registry import enter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +27,8 @@ class DeadLetter:
     expires_at: datetime
     reason: str
     detail: str
+    version: str
+    """Of the code that could not digest it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,35 +39,26 @@ class Caps:
     prefix: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Buried:
-    """A dead letter as it lies in the table."""
+class Kept(Enum):
+    """What became of a letter that was to be buried."""
 
-    tenant_id: UUID
-    id: UUID
-    kind: str
-    state: str
-    reason: str
-    detail: str
-    envelope: dict[str, Any]
-    raw_id: UUID
-    attempts: int
-    created_at: datetime
-    size: int
+    NEW = auto()
+    KNOWN = auto()
+    """A second arrival of a claimed mail: a receipt of the first."""
+    OVER_CAPS = auto()
+    """Nothing was kept (answer 451)."""
 
 
-async def bury(connection: Connection, letter: DeadLetter, caps: Caps) -> bool:
-    """Keep a mail as a dead letter, in the caller's transaction. False when the caps forbid it (answer 451).
-
-    A second arrival of a claimed mail becomes a receipt of the first; burying the same letter twice changes nothing.
-    """
+async def bury(connection: Connection, letter: DeadLetter, caps: Caps) -> Kept:
+    """Keep a mail as a dead letter, in the caller's transaction. Burying the same letter twice changes nothing."""
     now = letter.envelope.received_at
+    await enter(connection, letter.tenant_id)
     held = await _claim(connection, letter, now)
     if held is not None:
         await _receipt(connection, letter, message_id=held[0], dead_letter_id=held[1], duplicate=True)
-        return True
+        return Kept.KNOWN
     if not await _within(connection, letter, caps, now):
-        return False
+        return Kept.OVER_CAPS
     await connection.execute(
         "INSERT INTO raws (tenant_id, id, sha256, size, data) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
         letter.tenant_id,
@@ -76,8 +69,9 @@ async def bury(connection: Connection, letter: DeadLetter, caps: Caps) -> bool:
     )
     await connection.execute(
         """
-        INSERT INTO dead_letters (tenant_id, id, kind, reason, detail, envelope, client_prefix, raw_id, created_at)
-        VALUES ($1, $2, 'mail', $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING
+        INSERT INTO dead_letters (tenant_id, id, kind, reason, detail, envelope, client_prefix, raw_id, created_at,
+                                  buried_by)
+        VALUES ($1, $2, 'mail', $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING
         """,
         letter.tenant_id,
         letter.id,
@@ -87,9 +81,10 @@ async def bury(connection: Connection, letter: DeadLetter, caps: Caps) -> bool:
         letter.envelope.client.prefix,
         letter.raw_id,
         now,
+        letter.version,
     )
     await _receipt(connection, letter, message_id=None, dead_letter_id=letter.id, duplicate=False)
-    return True
+    return Kept.NEW
 
 
 async def _claim(connection: Connection, letter: DeadLetter, now: datetime) -> tuple[UUID | None, UUID | None] | None:
@@ -164,105 +159,3 @@ def _envelope(letter: DeadLetter) -> dict[str, Any]:
         "recipients": [clean(text) for text in letter.recipients],
         "flags": list(letter.envelope.flags),
     }
-
-
-def revive(buried: Buried, raw: bytes) -> Envelope:
-    """The envelope of a buried mail, as it arrived. Routes are not kept: today's directory decides."""
-    stored = buried.envelope
-    addresses = [parse_path(text) for text in stored["recipients"]]
-    return Envelope(
-        door=Door(stored["door"]),
-        raw=raw,
-        mail_from=stored["envelope_from"],
-        recipients=tuple(Recipient(address=address) for address in addresses if address is not None),
-        client=Client(ip=stored["client_ip"] or "", helo=stored["helo"], tls=stored["tls"]),
-        arrival_id=UUID(stored["arrival_id"]),
-        received_at=datetime.fromisoformat(stored["received_at"]),
-        flags=tuple(stored["flags"]),
-        provider=stored["provider"],
-        provider_event_id=stored["provider_event_id"],
-        metadata=stored.get("metadata") or {},
-        source=stored.get("source"),
-    )
-
-
-_COLUMNS = """d.tenant_id, d.id, d.kind, d.state, d.reason, d.detail, d.envelope, d.raw_id, d.attempts, d.created_at,
-              coalesce(r.size, 0) AS size"""
-
-
-async def letters(connection: Connection, *, tenant_id: UUID | None, state: str | None, limit: int) -> Sequence[Buried]:
-    """Dead letters, newest first; of every tenant when none is named (the operator's view)."""
-    rows = await connection.fetch(
-        f"""
-        SELECT {_COLUMNS}
-        FROM dead_letters d LEFT JOIN raws r ON r.tenant_id = d.tenant_id AND r.id = d.raw_id
-        WHERE ($1::uuid IS NULL OR d.tenant_id = $1) AND ($2::text IS NULL OR d.state = $2)
-        ORDER BY d.created_at DESC, d.id LIMIT $3
-        """,  # noqa: S608  (only our own constant is put in)
-        tenant_id,
-        state,
-        limit,
-    )
-    return [Buried(**dict(row)) for row in rows]
-
-
-async def letter(connection: Connection, letter_id: UUID) -> Buried | None:
-    """One dead letter by id (the operator's view)."""
-    row = await connection.fetchrow(
-        f"""
-        SELECT {_COLUMNS}
-        FROM dead_letters d LEFT JOIN raws r ON r.tenant_id = d.tenant_id AND r.id = d.raw_id
-        WHERE d.id = $1
-        """,  # noqa: S608
-        letter_id,
-    )
-    return None if row is None else Buried(**dict(row))
-
-
-async def lock(connection: Connection, tenant_id: UUID, letter_id: UUID) -> bool:
-    """Lock a dead letter for its redrive. False when it is not dead (any more)."""
-    row = await connection.fetchrow(
-        "SELECT state FROM dead_letters WHERE tenant_id = $1 AND id = $2 FOR UPDATE", tenant_id, letter_id
-    )
-    return row is not None and row["state"] == "dead"
-
-
-async def release(connection: Connection, tenant_id: UUID, letter_id: UUID) -> None:
-    """Give up the claims of a dead letter, so that the message can take them in the same transaction."""
-    await connection.execute("DELETE FROM claims WHERE tenant_id = $1 AND dead_letter_id = $2", tenant_id, letter_id)
-
-
-async def settle(
-    connection: Connection, tenant_id: UUID, letter_id: UUID, *, state: str, message_id: UUID | None, detail: str | None
-) -> None:
-    """Record how a redrive ended; the receipts of the dead letter name the message from now on."""
-    await connection.execute(
-        """
-        UPDATE dead_letters SET state = $3, attempts = attempts + 1, detail = coalesce($4, detail)
-        WHERE tenant_id = $1 AND id = $2
-        """,
-        tenant_id,
-        letter_id,
-        state,
-        detail,
-    )
-    if message_id is None:
-        return
-    # The first arrival has receipts of the message's own by now, one a mailbox: they take the place of the letter's.
-    await connection.execute(
-        """
-        WITH gone AS (
-            DELETE FROM receipts WHERE tenant_id = $1 AND dead_letter_id = $2 AND NOT duplicate RETURNING arrival_id
-        )
-        UPDATE receipts r SET dead_letter_id = $2
-        FROM gone WHERE r.tenant_id = $1 AND r.arrival_id = gone.arrival_id AND r.message_id IS NOT NULL
-        """,
-        tenant_id,
-        letter_id,
-    )
-    await connection.execute(
-        "UPDATE receipts SET message_id = $3 WHERE tenant_id = $1 AND dead_letter_id = $2 AND message_id IS NULL",
-        tenant_id,
-        letter_id,
-        message_id,
-    )

@@ -69,6 +69,25 @@ async def refusals(
     return [_row(row) for row in rows]
 
 
+async def named(connection: Connection, keys: Sequence[tuple[UUID, UUID]]) -> list[RefusalRow]:
+    """These rows (tenant and id), oldest first; one that is gone meanwhile is left out."""
+    if not keys:
+        return []
+    rows = await connection.fetch(
+        """
+        SELECT t.slug AS tenant, r.tenant_id, r.id, r.minute, r.door, r.reason, r.client_prefix, r.count, r.arrival_id,
+               r.samples, r.envelope, r.detail
+        FROM unnest($1::uuid[], $2::uuid[]) AS k(tenant_id, id)
+        JOIN refusals r ON r.tenant_id = k.tenant_id AND r.id = k.id
+        JOIN tenants t ON t.id = r.tenant_id
+        ORDER BY r.minute, r.id
+        """,
+        [tenant_id for tenant_id, _ in keys],
+        [row_id for _, row_id in keys],
+    )
+    return [_row(row) for row in rows]
+
+
 def _row(row: asyncpg.Record) -> RefusalRow:
     values = dict(row)
     samples, envelope, detail = values.pop("samples"), values.pop("envelope"), values.pop("detail")
