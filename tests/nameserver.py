@@ -58,6 +58,7 @@ class NameServer:
     tcp: bool = True
     forge: Forge | None = None
     """Makes the whole answer from the query."""
+    authoritative: bool = True
     host: str = HOST
     port: int = 0
     asked: list[tuple[str, str, str]] = field(default_factory=list)
@@ -178,6 +179,7 @@ class NameServer:
 
     def _write(self, asked: dns.message.Message, found: Found, by: str) -> bytes:
         response = dns.message.make_response(asked, recursion_available=True)
+        response.flags |= dns.flags.AA if self.authoritative else 0
         fault = found.fault
         if asked.edns >= 0 and not self.edns:
             response.set_rcode(dns.rcode.FORMERR)

@@ -92,16 +92,6 @@ def test_the_process_environment_is_not_read_behind_our_back(monkeypatch: pytest
     assert load().workers == 7
 
 
-def test_doors_to_come_are_named() -> None:
-    assert load({}).not_used_yet == ()
-    environ = {
-        "INGESTER_HTTP__LISTEN": "127.0.0.1:80",
-        "INGESTER_INBOUND_TOKEN": LONG,
-        "INGESTER_METRICS__LISTEN": "127.0.0.1:81",
-    }
-    assert load(environ).not_used_yet == ("INGESTER_METRICS__LISTEN",)
-
-
 def test_unknown_test_names_are_let_through_in_development_only() -> None:
     environ = {"INGESTER_TEST_ANYTHING": "1", "INGESTER_TEST_FAULTS": "commit:kill@2"}
     assert load({**environ, **DEVELOPMENT}).test.faults == "commit:kill@2"

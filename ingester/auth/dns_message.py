@@ -24,6 +24,7 @@ ASKED_NAME = b"\xc0\x0c"
 EDNS = b"\0" + struct.pack(">HHIH", 41, 1232, 0, 0)
 """An OPT record that offers 1,232 bytes over UDP: what no path fragments (RFC 6891, 6.1)."""
 IN = 1
+AUTHORITATIVE = 0x0400
 RECURSION_DESIRED = 0x0100
 TRUNCATED = 0x0200
 RESPONSE_AND_OPCODE = 0xF800
@@ -117,6 +118,11 @@ def rcode(message: bytes) -> int:
 def truncated(message: bytes) -> bool:
     """Whether the rest has to be fetched over TCP (RFC 1035, 4.2.1). The message has a header."""
     return bool(HEADER.unpack_from(message)[1] & TRUNCATED)
+
+
+def authoritative(message: bytes) -> bool:
+    """Whether the server answers for its own zone (RFC 1035, 4.1.1), not from a cache. The message has a header."""
+    return bool(HEADER.unpack_from(message)[1] & AUTHORITATIVE)
 
 
 def read(message: bytes, question: Question) -> Entry | None:
@@ -285,6 +291,8 @@ def _name(names: _Names, start: int, end: int) -> str | None:
 
 READERS: dict[Kind, Callable[[_Names, int, int], Any]] = {
     Kind.A: _address,
+    Kind.NS: _pointer,
+    Kind.CNAME: _pointer,
     Kind.AAAA: _address6,
     Kind.TXT: _text,
     Kind.MX: _exchange,

@@ -1,10 +1,22 @@
 """`ingester domain`: the receiving domains."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from ingester.cli.context import Fail, json_option, new_id, print_json, print_table, query, tenant_option
+from ingester.cli.context import (
+    Fail,
+    json_option,
+    new_id,
+    print_facts,
+    print_json,
+    print_table,
+    query,
+    run,
+    settings_of,
+    tenant_option,
+)
 from ingester.cli.naming import customer_named, domain_type, owner_of, tenants_named
 
 if TYPE_CHECKING:
@@ -41,6 +53,8 @@ def add(context: click.Context, *, name: str, tenant: str, verified: bool, as_js
         print_json(made)
     else:
         click.echo(f"added domain {made.name} to tenant {made.tenant}: {made.status}")
+        if made.status == "pending":
+            _print_challenge(made)
 
 
 @domain.command()
@@ -48,14 +62,38 @@ def add(context: click.Context, *, name: str, tenant: str, verified: bool, as_js
 @_required_tenant
 @json_option
 @click.pass_context
-def verify(context: click.Context, *, name: str, tenant: str, as_json: bool) -> None:
-    """Mark a domain as verified: its owner has shown that it is theirs. Mail is taken from now on."""
+def challenge(context: click.Context, *, name: str, tenant: str, as_json: bool) -> None:
+    """Show the record by which a tenant proves in DNS that a domain is theirs."""
+    held = query(context, lambda connection: _held(connection, name, tenant))
+    if as_json:
+        print_json({"domain": held.name, "tenant": held.tenant, "status": held.status, **_record(held)})
+    else:
+        _print_challenge(held)
+
+
+@domain.command()
+@click.argument("name", type=domain_type, metavar="NAME")
+@_required_tenant
+@click.option("--mx", "hosts", multiple=True, metavar="HOST", help="A host of ours, besides INGESTER_SMTP__HOSTNAME.")
+@click.option("--trust", is_flag=True, help="Believe it without asking DNS.")
+@json_option
+@click.pass_context
+def verify(
+    context: click.Context, *, name: str, tenant: str, hosts: tuple[str, ...], trust: bool, as_json: bool
+) -> None:
+    """Make a pending domain verified: mail is taken from now on.
+
+    DNS is asked, live and not from a cache, for the record of `ingester domain challenge` and for MX records that lead
+    to us: the name servers of the domain itself, or the resolver where those do not answer.
+    """
+    held = query(context, lambda connection: _free(connection, name, tenant))
+    if not trust and held.status != "verified":
+        _prove(context, held, hosts)
 
     async def work(connection: "Connection") -> "Domain":
         from ingester.store.registry import verify_domain
 
-        tenant_id = await owner_of(connection, name, tenant)
-        return await verify_domain(connection, tenant_id, name) or await _refuse(connection, name, tenant)
+        return await verify_domain(connection, held.tenant_id, name) or await _refuse(connection, name, tenant)
 
     verified = query(context, work)
     if as_json:
@@ -64,7 +102,55 @@ def verify(context: click.Context, *, name: str, tenant: str, as_json: bool) -> 
         click.echo(f"verified domain {verified.name} of tenant {verified.tenant}")
 
 
-async def _refuse(connection: "Connection", name: str, tenant: str) -> "Domain":
+def _prove(context: click.Context, held: "Domain", hosts: Sequence[str]) -> None:
+    """Fail with all that is missing in DNS."""
+    from ingester.doctor.ownership import missing
+
+    lacking = run(missing(settings_of(context), held.name, _secret(held), hosts))
+    if lacking:
+        raise Fail("\n  ".join([f"{held.name} is not proved to be of the tenant {held.tenant} yet:", *lacking]))
+
+
+def _secret(held: "Domain") -> str:
+    from ingester.core.challenge import challenge_of
+
+    return challenge_of(held.tenant_id, held.name, held.created_at)
+
+
+def _record(held: "Domain") -> dict[str, str]:
+    """The TXT record to publish."""
+    from ingester.core.challenge import owner_name, record_text
+
+    return {"name": owner_name(held.name), "type": "TXT", "value": record_text(_secret(held))}
+
+
+def _print_challenge(held: "Domain") -> None:
+    record = _record(held)
+    click.echo("To prove that it is theirs, the tenant publishes this in DNS, beside an MX record that leads here:")
+    print_facts({"name": record["name"], "type": record["type"], "value": record["value"]})
+    click.echo(f"Then: ingester domain verify {held.name} --tenant {held.tenant}")
+
+
+async def _free(connection: "Connection", name: str, tenant: str) -> "Domain":
+    """The same, where nobody else has it verified: nobody needs to publish a record in vain."""
+    from ingester.store.registry import owners
+
+    held = await _held(connection, name, tenant)
+    if any(one.status == "verified" and one.tenant_id != held.tenant_id for one in await owners(connection, name)):
+        await _refuse(connection, name, tenant)
+    return held
+
+
+async def _held(connection: "Connection", name: str, tenant: str) -> "Domain":
+    """The domain as this tenant has it."""
+    from ingester.store.registry import owners
+
+    tenant_id = await owner_of(connection, name, tenant)
+    held = next((one for one in await owners(connection, name) if one.tenant_id == tenant_id), None)
+    return held or await _refuse(connection, name, tenant)
+
+
+async def _refuse(connection: "Connection", name: str, tenant: str) -> NoReturn:
     """Say why a domain could not be added or verified."""
     from ingester.store.registry import owners
 

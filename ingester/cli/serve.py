@@ -1,9 +1,15 @@
 """`ingester serve`: the daemon."""
 
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Any
+
 import click
 
-from ingester.cli.context import Fail, settings_of
+from ingester.cli.context import Fail, fault_outside, unusable
 from ingester.settings import Settings
+
+if TYPE_CHECKING:
+    from ingester.supervisor import Handed
 
 _LISTEN = "INGESTER_SMTP__LISTEN, INGESTER_LMTP__LISTEN or INGESTER_HTTP__LISTEN"
 
@@ -15,66 +21,86 @@ def serve(context: click.Context, *, do_migrate: bool) -> None:
     """Receive mail until SIGTERM.
 
     Migrations are checked and not run; the daemon starts while the database is away and answers 451 until it is back.
+    SIGHUP reads settings, credentials and certificates again. Sockets of systemd are taken in place of own ones.
     """
-    from ingester.supervisor import Supervisor, bind_all, run, serve_one
-    from ingester.telemetry import configure
+    from ingester.settings import service
+    from ingester.supervisor import Supervisor, bind_places, hand_over, hold_reloads
+    from ingester.telemetry import configure, speak_of_crashes
 
-    settings = settings_of(context)
-    configure(settings)
-    check_certificate(settings)
-    check_nameservers(settings)
-    check_objects(settings)
-    _ready(settings, do_migrate=do_migrate)
+    manager = service()
+    hold_reloads()
     try:
-        if settings.workers > 1:
-            status = Supervisor(settings).run()
-        else:
-            sockets = bind_all(settings, reuse_port=False)
-            status = run(lambda: serve_one(settings, sockets))
+        handed = hand_over(manager.descriptors)
+        settings = sound_settings(context, handed)
+        configure(settings)
+        speak_of_crashes()
+        _ready(settings, do_migrate=do_migrate)
+        sockets = bind_places(settings, handed=handed)
     except OSError as error:
         raise Fail(f"Cannot listen: {error}. Change {_LISTEN}.") from error
-    context.exit(status)
+    supervisor = Supervisor(
+        settings, sockets, reread=lambda: _reread(context, handed), check=_unfit_database, service=manager
+    )
+    context.exit(supervisor.run())
 
 
-def check_certificate(settings: Settings) -> None:
-    """Fail on a certificate that cannot be used: later, each worker would only die of it."""
-    import time
+def sound_settings(context: click.Context, handed: "Handed") -> Settings:
+    """The settings, and what they name is there. Fails with every fault at once, so that nobody starts ten times."""
+    settings, faults = _judged(context, handed, held=handed)
+    if faults or settings is None:
+        raise Fail(unusable(faults))
+    return settings
 
-    from ingester.transport.tls import Certificate, CertificateError
 
-    cert, key = settings.smtp.tls_cert, settings.smtp.tls_key
-    if cert is None or key is None:
+def _reread(context: click.Context, handed: "Handed") -> Settings:
+    """The settings anew; the doors listen already. Raises Unusable with every fault."""
+    from ingester.supervisor import DOORS, Unusable
+
+    settings, faults = _judged(context, handed, held=DOORS)
+    if faults or settings is None:
+        raise Unusable(faults)
+    return settings
+
+
+def _judged(context: click.Context, handed: "Handed", *, held: Collection[str]) -> tuple[Settings | None, list[str]]:
+    """The settings, or what is left of them, and what is wrong. A door that was handed over listens where it does."""
+    from ingester import preflight
+    from ingester.settings import SettingsError, load
+    from ingester.settings.faulty import unsaid
+    from ingester.transport.sockets import address
+
+    listen: dict[str, Any] = {
+        f"{door}__listen": ",".join(str(address(one)) for one in sockets) for door, sockets in handed.items()
+    }
+    settings: Settings | None
+    aside: frozenset[str]
+    try:
+        settings, faults, aside = load(file=context.find_root().params.get("config"), **listen), [], frozenset()
+    except SettingsError as error:
+        settings, faults, aside = error.rest, list(error.faults), error.aside
+    if settings is not None:
+        faults += unsaid(preflight.faults(settings, held=held), aside)
+    return settings, faults
+
+
+def _unfit_database(settings: Settings) -> Iterator[str]:
+    """Why a running daemon must not go over to these settings: the database says no. One that is away may come back."""
+    import asyncio
+
+    from ingester.app import check_schema
+    from ingester.store.migrate import MigrationError
+
+    try:
+        pending = asyncio.run(check_schema(settings))
+    except Exception as error:
+        sentence = fault_outside(error)
+        if sentence is None:
+            raise
+        if isinstance(error, MigrationError) or getattr(error, "sqlstate", None) is not None:
+            yield sentence
         return
-    try:
-        Certificate(cert=cert, key=key, clock=time.monotonic)
-    except CertificateError as error:
-        raise Fail(f"STARTTLS: {error}. Change INGESTER_SMTP__TLS_CERT and INGESTER_SMTP__TLS_KEY.") from error
-
-
-def check_nameservers(settings: Settings) -> None:
-    """Fail where there is no name server to ask: every mail would be a temperror."""
-    from ingester.app import resolver
-    from ingester.auth.dns_servers import NoNameserver
-
-    try:
-        resolver(settings)
-    except NoNameserver as error:
-        raise Fail(f"DNS: {error}") from error
-
-
-def check_objects(settings: Settings) -> None:
-    """Fail where objects can never be had. A bucket that is away now is no reason not to start: mail is deferred."""
-    from ingester.store.objects import MissingExtra, ObjectsUnavailable, open_objects, require_extra
-
-    try:
-        if settings.ses.buckets:
-            require_extra()
-        if settings.blobs != "postgres":
-            open_objects(settings.blobs, settings.s3)
-    except MissingExtra as error:
-        raise Fail(f"INGESTER_BLOBS and INGESTER_SES__BUCKETS: {error}") from error
-    except ObjectsUnavailable as error:
-        raise Fail(f"INGESTER_BLOBS cannot be used: it lacks an account or a key ({error})") from error
+    if pending:
+        yield f"INGESTER_DATABASE_URL names a database that lacks migrations ({', '.join(pending)})"
 
 
 def _ready(settings: Settings, *, do_migrate: bool) -> None:
@@ -85,18 +111,15 @@ def _ready(settings: Settings, *, do_migrate: bool) -> None:
 
     from ingester.app import apply_schema, check_schema
     from ingester.store.db import classify
+    from ingester.store.migrate import MigrationError
 
     log = structlog.get_logger(__name__)
-    if not settings.database_url.get_secret_value():
-        raise Fail("INGESTER_DATABASE_URL is not set: give the URL of a Postgres 15 to 18, or try `ingester dev`.")
-    if settings.env == "production" and not settings.reply_token_secrets:
-        raise Fail("INGESTER_REPLY_TOKEN_SECRETS is not set: production needs a secret of at least 32 characters.")
-    for name in settings.not_used_yet:
-        log.warning("setting not used yet", name=name)
     try:
         if do_migrate:
             log.info("migrated", applied=asyncio.run(apply_schema(settings)))
         pending = asyncio.run(check_schema(settings))
+    except MigrationError as error:
+        raise Fail(str(error)) from error
     except Exception as error:
         if classify(error) is None:
             raise

@@ -1,9 +1,10 @@
 """Settings: one frozen value, read once."""
 
-from ingester.settings.groups import S3, Auth, Dns, Http, Lmtp, Providers, Ses, Smtp, Spam, Store, Test
+from ingester.settings.groups import S3, Auth, Dns, Http, Lmtp, Providers, Ses, Smtp, Spam, Store, Test, Traces
 from ingester.settings.kinds import MIB, Listen, Owner, Source, Topic, UnixListen
 from ingester.settings.model import PREFIX, Settings
-from ingester.settings.reading import SettingsError, load
+from ingester.settings.reading import SettingsError, load, service
+from ingester.settings.service import Service
 
 __all__ = [
     "MIB",
@@ -16,6 +17,7 @@ __all__ = [
     "Lmtp",
     "Owner",
     "Providers",
+    "Service",
     "Ses",
     "Settings",
     "SettingsError",
@@ -25,6 +27,8 @@ __all__ = [
     "Store",
     "Test",
     "Topic",
+    "Traces",
     "UnixListen",
     "load",
+    "service",
 ]

@@ -3,16 +3,18 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr
 
 from ingester.settings.kinds import (
     MIB,
     Addresses,
     Checkv2,
+    Collector,
     Doors,
     Endpoint,
     FaultPoints,
     Group,
+    Headers,
     Listen,
     Networks,
     Sources,
@@ -55,12 +57,6 @@ class Smtp(Group):
     )
     min_bytes_per_second: int = Field(500, ge=0, description="slower mails are cut")
     max_command_errors: int = Field(20, ge=1, description="mistakes of a client before it is sent away")
-
-    @model_validator(mode="after")
-    def _pair(self) -> "Smtp":
-        if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError("INGESTER_SMTP__TLS_CERT and INGESTER_SMTP__TLS_KEY go together: set both or neither")
-        return self
 
 
 class Http(Group):
@@ -133,9 +129,27 @@ class S3(Group):
 
 
 class Metrics(Group):
-    """Where Prometheus scrapes."""
+    """The operators' listener."""
 
-    listen: Addresses = Field((), description="where Prometheus scrapes")
+    listen: Addresses = Field(
+        (),
+        description="where Prometheus scrapes `/metrics`, and `/healthz` and `/readyz` are told in more words than at "
+        "the HTTP door; nobody is asked who he is: an address that strangers do not reach",
+    )
+
+
+class Traces(Group):
+    """OpenTelemetry spans of the mails' journeys (extra `traces`)."""
+
+    endpoint: Collector = Field(
+        "", description="a collector of OpenTelemetry (OTLP over HTTP) that spans go to; empty is off"
+    )
+    headers: Headers = Field(
+        SecretStr(""), description="what it asks for in headers, like `authorization=Bearer TOKEN,x-team=mail`"
+    )
+    share: float = Field(
+        1.0, ge=0, le=1, description="share of the mails that get spans; those that die or are deferred always do"
+    )
 
 
 class Dns(Group):
@@ -214,15 +228,29 @@ class Store(Group):
         1000, ge=1, description="dead letters a tenant may get before further ones are deferred"
     )
     dead_letters_per_prefix_hour: int = Field(200, ge=1, description="the same from one client prefix")
+    redrive_after_upgrade: bool = Field(
+        False,
+        description="what another version could not digest is tried again after the start, two letters a second; "
+        "else `ingester dead list` offers it",
+    )
 
-    @model_validator(mode="after")
-    def _patient(self) -> "Store":
-        if self.orphan_hours * 3600 < 10 * self.commit_seconds:
-            raise ValueError(
-                "INGESTER_STORE__ORPHAN_HOURS must be far more than INGESTER_STORE__COMMIT_SECONDS: "
-                "an object is older than its mail"
-            )
-        return self
+
+class Retention(Group):
+    """How long mail is kept; a tenant may have terms of its own. Nothing is removed by default."""
+
+    days: int = Field(0, ge=0, le=99_999, description="days that messages are kept; 0 is for ever")
+    attachment_days: int = Field(
+        0,
+        ge=0,
+        le=99_999,
+        description="days that their raw bytes are kept, and the attachments with them; 0 as long as they",
+    )
+    dead_letter_days: int = Field(
+        30,
+        ge=0,
+        le=99_999,
+        description="days that dead letters are kept which were redriven or discarded; 0 as long as mail",
+    )
 
 
 class Log(Group):

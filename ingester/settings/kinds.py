@@ -20,6 +20,7 @@ _UNIX_PATH: Final = 107
 _ARN: Final = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]{1,40}:[0-9]{12}:[A-Za-z0-9_-]{1,256}(?:\.fifo)?")
 _SLUG: Final = re.compile(r"[a-z0-9_][a-z0-9_-]{0,62}")
 _NAME: Final = re.compile(r"[a-z0-9_.-]{1,253}")
+_HEADER: Final = re.compile(r"[A-Za-z0-9_-]+=[ -~]*")
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
 
 
@@ -131,6 +132,21 @@ def _endpoint(url: str) -> str:
     return url.rstrip("/")
 
 
+def _collector(url: str) -> str:
+    parts = urlsplit(url)
+    plain = url.isascii() and url.isprintable() and " " not in url and "@" not in url
+    if url and not (plain and parts.scheme in ("http", "https") and parts.hostname and not parts.query):
+        raise ValueError("must be like http://127.0.0.1:4318")
+    return url if parts.path.strip("/") or not url else url.rstrip("/") + "/v1/traces"
+
+
+def _headers(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if not text.isascii() or not all(_HEADER.fullmatch(one.strip()) for one in text.split(",") if text):
+        raise ValueError("must be like name=value,other-name=value")
+    return secret
+
+
 def _topic(value: object) -> object:
     if isinstance(value, Topic):
         return value
@@ -223,6 +239,8 @@ Secrets = Annotated[tuple[Secret, ...], BeforeValidator(split)]
 Url = Annotated[SecretStr, AfterValidator(_postgres)]
 Doors = Annotated[tuple[Annotated[Listen | UnixListen, BeforeValidator(_door)], ...], BeforeValidator(split)]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
+Collector = Annotated[str, AfterValidator(_collector)]
+Headers = Annotated[SecretStr, AfterValidator(_headers)]
 Topics = Annotated[tuple[Annotated[Topic, BeforeValidator(_topic)], ...], BeforeValidator(split)]
 Sources = Annotated[tuple[Annotated[Source, BeforeValidator(_source)], ...], BeforeValidator(split)]
 Checkv2 = Annotated[str, AfterValidator(_checkv2)]

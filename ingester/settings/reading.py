@@ -1,28 +1,46 @@
-"""Where settings come from: the command line, the environment (`INGESTER_*`, nested with `__`), the TOML file
-(`INGESTER_CONFIG`), the defaults, in this order. The only module that reads the environment.
+"""Where settings come from: the command line, the environment (`INGESTER_*`, nested with `__`), the credentials
+(`INGESTER_CREDENTIALS`, or where systemd puts them), the TOML file (`INGESTER_CONFIG`), the defaults, in this order.
+The only module that reads the environment.
 
 All faults are reported at once, each naming the setting to change and never the value, which may be a secret.
 """
 
-import difflib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 
+from ingester.settings import credentials
+from ingester.settings.faulty import make, unknown_names
 from ingester.settings.kinds import Group
 from ingester.settings.model import PREFIX, Settings
+from ingester.settings.service import Service
 
 TEST_PREFIX: Final = "INGESTER_TEST_"
 CONFIG: Final = "INGESTER_CONFIG"
+CREDENTIALS: Final = "INGESTER_CREDENTIALS"
+SYSTEMD_CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
 LEGACY_TOKEN_SECRET: Final = "OPENSEND_REPLY_TOKEN_SECRET"  # noqa: S105  (the name of a variable)
 
 
 class SettingsError(Exception):
     """The settings are not usable; the text lists every fault, one a line."""
+
+    def __init__(self, faults: Sequence[str], rest: Settings | None, aside: Collection[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = tuple(faults)
+        self.rest = rest
+        """What is left when the faulty values are put aside, to look for more; None when that says nothing."""
+        self.aside = frozenset(aside)
+        """The names of those values."""
+
+
+def service() -> Service:
+    """What a service manager has said to this process."""
+    return Service.of(os.environ, pid=os.getpid())
 
 
 class _Environment(EnvSettingsSource):
@@ -44,11 +62,13 @@ def load(environ: Mapping[str, str] | None = None, *, file: Path | None = None, 
     env = {name: value for name, value in (os.environ if environ is None else environ).items() if value}
     faults: list[str] = []
     values = _file(file or (Path(env[CONFIG]) if CONFIG in env else None), faults)
+    unread = bool(faults)
     ours = {_canonical(name): value for name, value in env.items() if name.startswith(PREFIX)}
     known = set(_names(Settings, PREFIX))
-    unknown = ours.keys() - known - {CONFIG, "INGESTER_CORPORA"}
-    faults += [_unknown(name, known) for name in sorted(unknown) if not name.startswith(TEST_PREFIX)]
-    _merge(values, _Environment({name: ours[name] for name in ours.keys() & known})())
+    unknown = ours.keys() - known - {CONFIG, CREDENTIALS, "INGESTER_CORPORA"}
+    faults += unknown_names({name: ours[name] for name in unknown if not name.startswith(TEST_PREFIX)}, known)
+    secrets = _credentials(env, known, faults)
+    _merge(values, _Environment(secrets | {name: ours[name] for name in ours.keys() & known})())
     if LEGACY_TOKEN_SECRET in env:
         values.setdefault("reply_token_secrets", [env[LEGACY_TOKEN_SECRET]])
     for name, value in override.items():
@@ -58,13 +78,11 @@ def load(environ: Mapping[str, str] | None = None, *, file: Path | None = None, 
         armed = {TEST_PREFIX + name.upper() for name in values.get("test", {})}
         armed |= {name for name in env if name.startswith(TEST_PREFIX)}
         faults += [f"{name} is refused in production: INGESTER_ENV=development allows it" for name in sorted(armed)]
-    try:
-        settings = Settings(**values)
-    except ValidationError as error:
-        raise SettingsError("\n".join([*faults, *_sentences(error)])) from None
-    if faults:
-        raise SettingsError("\n".join(faults))
-    return settings
+    made = make(values)
+    faults += made.faults
+    if faults or made.settings is None:
+        raise SettingsError(faults, None if unread else made.settings, made.aside)
+    return made.settings
 
 
 def _file(path: Path | None, faults: list[str]) -> dict[str, Any]:
@@ -77,6 +95,15 @@ def _file(path: Path | None, faults: list[str]) -> dict[str, Any]:
         reason = error.strerror if isinstance(error, OSError) else error
         faults.append(f"{path} cannot be read as a TOML file: {reason}")
         return {}
+
+
+def _credentials(env: Mapping[str, str], known: set[str], faults: list[str]) -> dict[str, str]:
+    directory = env.get(CREDENTIALS) or env.get(SYSTEMD_CREDENTIALS)
+    if directory is None:
+        return {}
+    values, wrong = credentials.read(Path(directory), known)
+    faults += wrong
+    return values
 
 
 def _canonical(name: str) -> str:
@@ -94,11 +121,6 @@ def _names(model: type[BaseModel], prefix: str) -> Iterator[str]:
             yield prefix + name.upper()
 
 
-def _unknown(name: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
-    return f"{name} is not a setting: " + (f"did you mean {near[0]}?" if near else "remove it")
-
-
 def _nest(path: list[str], value: object) -> dict[str, Any]:
     return {path[0]: _nest(path[1:], value) if path[1:] else value}
 
@@ -109,19 +131,3 @@ def _merge(under: dict[str, Any], over: Mapping[str, Any]) -> None:
             _merge(under[name], value)
         else:
             under[name] = value
-
-
-def _sentences(error: ValidationError) -> Iterator[str]:
-    """One sentence a fault. The value given is never printed: it may be a secret."""
-    for fault in error.errors(include_url=False, include_context=False, include_input=False):
-        message = fault["msg"].removeprefix("Value error, ")
-        if message.startswith(PREFIX):
-            yield from message.split("\n")
-            continue
-        steps = [step.upper() for step in fault["loc"] if isinstance(step, str)]
-        entry = next((f" (entry {step + 1})" for step in fault["loc"] if isinstance(step, int)), "")
-        name = PREFIX + "__".join(steps).replace("TEST__", "TEST_", 1)
-        if fault["type"] == "extra_forbidden":
-            yield f"{name} is not a setting: remove it from the file"
-        else:
-            yield f"{name}{entry}: {message}"

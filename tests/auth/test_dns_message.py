@@ -60,6 +60,8 @@ def test_a_damaged_answer_never_raises(data: st.DataObject, kind: Kind) -> None:
         Kind.TXT: b"\5hello\0",
         Kind.MX: b"\0\1\2mx\xc0\x0c",
         Kind.PTR: b"\1b\xc0\x0c",
+        Kind.NS: b"\3ns1\xc0\x0c",
+        Kind.CNAME: b"\1b\xc0\x0c",
     }[kind]
     alias = record(Kind.CNAME, b"\1c\xc0\x0c")
     target = record(kind, good, owner=b"\1c\1a\4test\0")
