@@ -1,29 +1,30 @@
 """The composition root: builds every room once, starts upward, drains downward. Nothing else knows all of them."""
 
 import asyncio
-import os
 import socket
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import UTC, datetime
-from ipaddress import ip_network
-from uuid import UUID
 
 import structlog
 
 from ingester.api.call import Calls
 from ingester.api.description import operations as api_operations
 from ingester.api.outbound import OutboundDoor
-from ingester.auth.check import Authenticator, Rules
-from ingester.auth.dns import Resolver
+from ingester.arrival import Arrival
+from ingester.auth.check import Authenticator
 from ingester.auth.hosts import addresses_of
-from ingester.core.ids import uuid7
-from ingester.core.mime import Bounds
+from ingester.chores import Chores
+from ingester.clock import new_id, now
+from ingester.configured import bounds, resolver, rules
 from ingester.faults import Faults
 from ingester.ledger import Ledger
-from ingester.pipeline import Arrival, Pipeline, Sources
+from ingester.operators.readiness import Readiness
+from ingester.operators.routes import HealthDoor, MetricsDoor
+from ingester.operators.routes import operations as health_operations
+from ingester.operators.sampling import BACKLOG_SECONDS, SAMPLE_SECONDS, Sampling
+from ingester.pipeline import Pipeline, Sources
+from ingester.retaining import Retaining
 from ingester.settings import Settings
 from ingester.spam import SpamGate
 from ingester.store import migrate
@@ -35,6 +36,7 @@ from ingester.store.raws import Raws
 from ingester.store.refusals import Refusals
 from ingester.telemetry import Telemetry
 from ingester.telemetry.metrics import Metrics
+from ingester.telemetry.tracing import open_spans
 from ingester.tidying import Tidying
 from ingester.transport.credentials import Credentials
 from ingester.transport.http.description import operations as inbound_operations
@@ -50,6 +52,7 @@ from ingester.transport.ses.mailroom import Mailroom
 from ingester.transport.ses.reconcile import Reconciler
 from ingester.transport.ses.sns import Sns
 from ingester.transport.smtp import SmtpDoor
+from ingester.upgrade import AfterUpgrade
 from ingester.web import openapi
 from ingester.web.fetch import Fetcher, Get
 from ingester.web.server import HttpDoor
@@ -57,20 +60,12 @@ from ingester.web.server import HttpDoor
 FLUSH_SECONDS = 2.0
 HOUSEKEEPING_SECONDS = 600.0
 TIDYING_SECONDS = 60.0
+RETAINING_SECONDS = 600.0
+UPGRADE_SECONDS = 30.0
 ABANDONED_SECONDS = 1.0
 """How much longer the drain waits for mails whose callers it had to cut."""
 
 _log = structlog.get_logger(__name__)
-
-
-def now() -> datetime:
-    """The wall clock, in UTC."""
-    return datetime.now(UTC)
-
-
-def new_id() -> UUID:
-    """A fresh UUIDv7."""
-    return uuid7(unix_ms=time.time_ns() // 1_000_000, entropy=os.urandom(10))
 
 
 class App:
@@ -87,14 +82,16 @@ class App:
         """`telemetry`: by default one that nobody reads. `get` takes the place of the fetcher of URLs, for tests."""
         self.settings = settings
         self.telemetry = telemetry or Telemetry(Metrics())
-        self.database = Database(settings)
+        metrics = self.telemetry.metrics
+        self.database = Database(settings, metrics)
         self.directory = Directory(self.database, settings.token_secrets)
         self.refusals = Refusals(self.database, new_id)
         self.blobs = Blobs(settings)
         self.raws = Raws(self.blobs)
         self._tidying = Tidying(settings=settings, database=self.database, blobs=self.blobs, now=now)
+        self._retaining = Retaining(settings=settings, database=self.database, now=now)
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="scan")
-        self.resolver = resolver(settings)
+        self.resolver = resolver(settings, metrics)
         self._spam = SpamGate(settings.spam)
         self.pipeline = Pipeline(
             settings=settings,
@@ -111,9 +108,22 @@ class App:
             telemetry=self.telemetry,
             watch=watch,
         )
-        self._chores: list[asyncio.Task[None]] = []
+        self._after_upgrade = AfterUpgrade(pipeline=self.pipeline, database=self.database, raws=self.raws, now=now)
+        self._chores = Chores(metrics)
         self._flight = Flight(limit=settings.max_bytes_in_flight)
         self._doors: list[MailDoor | HttpDoor] = []
+        self._operators: HttpDoor | None = None
+        self.readiness = Readiness(self.database)
+        self._sampling = Sampling(
+            settings=settings,
+            metrics=metrics,
+            database=self.database,
+            directory=self.directory,
+            resolver=self.resolver,
+            flight=self._flight,
+            readiness=self.readiness,
+            doors=self._doors,
+        )
         self._get = get or Fetcher(lambda host: addresses_of(self.resolver.lookup(), host)).get
         self._sns: Sns | None = None
         self.intake = Intake(
@@ -153,30 +163,46 @@ class App:
         http: Sequence[socket.socket] = (),
         *,
         lmtp: Sequence[socket.socket] = (),
+        metrics: Sequence[socket.socket] = (),
     ) -> None:
-        """Start upward: store, directory, chores, then the doors, of HTTP and LMTP only where they have a socket."""
+        """Start upward: store, directory, chores, then the doors, but for SMTP's only those that have a socket.
+
+        `metrics` are the operators' sockets: they can ask before mail is taken, and while it no longer is.
+        """
         await self.open()
-        chores = (
-            (FLUSH_SECONDS, self.refusals.flush),
-            (HOUSEKEEPING_SECONDS, self._clean),
-            (TIDYING_SECONDS, self._tidying.tidy),
-            *self._searches(),
-        )
-        for seconds, chore in chores:
-            self._chores.append(asyncio.create_task(_forever(chore, seconds), name=chore.__name__))
+        self.telemetry.spans = open_spans(self.settings.traces)
+        self._start_chores()
+        if metrics:
+            await self._serve_operators(metrics)
         await self._serve_mail(SmtpDoor, smtp)
         if lmtp:
             await self._serve_mail(LmtpDoor, lmtp)
         if http:
             await self._serve_http(http)
+        self.readiness.listening = True
 
-    def _searches(self) -> list[tuple[float, Callable[[], Awaitable[None]]]]:
-        """The search of the buckets, where it is wanted."""
-        ses = self.settings.ses
-        return [(ses.reconcile_seconds, self.reconciler.reconcile)] if ses.buckets and ses.reconcile_seconds else []
+    def _start_chores(self) -> None:
+        ses, every = self.settings.ses, self._chores.every
+        every(FLUSH_SECONDS, "refusals", self.refusals.flush)
+        every(HOUSEKEEPING_SECONDS, "housekeeping", self._clean)
+        every(TIDYING_SECONDS, "tidying", self._tidying.tidy)
+        every(RETAINING_SECONDS, "retaining", self._retaining.retain)
+        if self.settings.store.redrive_after_upgrade:
+            every(UPGRADE_SECONDS, "redrive_after_upgrade", self._after_upgrade.redrive)
+        if ses.buckets and ses.reconcile_seconds:
+            every(ses.reconcile_seconds, "reconciling", self.reconciler.reconcile)
+        every(SAMPLE_SECONDS, "sampling", self._sampling.sample)
+        every(BACKLOG_SECONDS, "backlog", self._sampling.count_dead_letters)
+        self._chores.always("heartbeat", self._sampling.beat)
+
+    async def _serve_operators(self, sockets: Sequence[socket.socket]) -> None:
+        health = HealthDoor(self.readiness, details=True)
+        routes = (*health.routes(), *MetricsDoor(self.telemetry.metrics).routes())
+        self._operators = HttpDoor(settings=self.settings, routes=routes)
+        await self._operators.start(sockets)
 
     async def _serve_mail(self, kind: type[MailDoor], sockets: Sequence[socket.socket]) -> None:
-        door = kind(settings=self.settings, pipeline=self.pipeline, flight=self._flight)
+        door = kind(settings=self.settings, pipeline=self.pipeline, flight=self._flight, telemetry=self.telemetry)
         await door.start(sockets)
         self._doors.append(door)
 
@@ -191,10 +217,13 @@ class App:
             threads=self._threads,
             fetch=self._get,
             now=now,
+            telemetry=self.telemetry,
         )
-        described = (*api_operations(), *inbound_operations(), *ses_operations())
-        routes = (*outbound.routes(), *inbound.routes(), *self._ses_door().routes(), openapi.route(described))
-        door = HttpDoor(settings=self.settings, routes=routes)
+        health = HealthDoor(self.readiness, details=False)
+        described = (*api_operations(), *inbound_operations(), *ses_operations(), *health_operations())
+        doors = (outbound, inbound, self._ses_door(), health)
+        routes = (*(route for door in doors for route in door.routes()), openapi.route(described))
+        door = HttpDoor(settings=self.settings, routes=routes, metrics=self.telemetry.metrics)
         await door.start(sockets)
         self._doors.append(door)
 
@@ -210,17 +239,26 @@ class App:
             now=now,
         )
 
+    def deafen(self, *, replaced: bool) -> None:
+        """Take no new connection any more; the operators' neither, where another process has taken over."""
+        self.readiness.draining, self.readiness.replaced = True, replaced
+        doors = [*self._doors, *([self._operators] if replaced and self._operators is not None else [])]
+        for door in doors:
+            door.deafen()
+
     async def drain(self) -> None:
-        """Drain downward: the doors finish what they took, then everything below them closes."""
+        """Drain downward: the doors finish what they took, then everything below them closes, the operators' last."""
+        self.readiness.draining = True
         await asyncio.gather(*(door.drain(self.settings.drain_seconds) for door in self._doors))
         await self.intake.drain(ABANDONED_SECONDS)
         await self.close()
 
     async def close(self) -> None:
         """Close what `open` and `start` opened."""
-        for chore in self._chores:
-            chore.cancel()
-        await asyncio.gather(*self._chores, return_exceptions=True)
+        if self._operators is not None:
+            await self._operators.drain(ABANDONED_SECONDS)
+        await self._chores.stop()
+        await self.readiness.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(5):
                 await self.refusals.flush()
@@ -233,6 +271,8 @@ class App:
         await self.database.close()
         await self.blobs.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
+        if self.telemetry.spans is not None:
+            await self.telemetry.spans.close()
 
     async def _clean(self) -> None:
         """Remove what is over its time, in small steps."""
@@ -241,56 +281,6 @@ class App:
             await expire_events(connection, now())
             await expire_delivery_events(connection, now(), self.settings.store.claim_days)
             await expire_refusals(connection, now(), self.settings.store.refusal_days)
-
-
-def bounds(settings: Settings) -> Bounds:
-    """The bounds of the MIME walk that the settings describe."""
-    mime = settings.mime
-    return Bounds(
-        max_line_bytes=mime.max_line_bytes,
-        max_header_bytes=mime.max_header_bytes,
-        max_header_fields=mime.max_header_fields,
-        max_parts=mime.max_parts,
-        max_depth=mime.max_depth,
-        max_address_tokens=mime.max_address_tokens,
-    )
-
-
-def resolver(settings: Settings) -> Resolver:
-    """The resolver that the settings describe. Raises NoNameserver where none is known."""
-    dns = settings.dns
-    return Resolver(
-        [(one.host, one.port) for one in dns.nameservers],
-        try_seconds=dns.try_seconds,
-        mail_queries=dns.mail_queries,
-        mail_seconds=dns.mail_seconds,
-        in_flight=dns.in_flight,
-        cache_entries=dns.cache_entries,
-    )
-
-
-def rules(settings: Settings) -> Rules:
-    """The rules of the checks that the settings describe."""
-    auth = settings.auth
-    return Rules(
-        authserv_id=auth.authserv_id or settings.smtp.hostname or socket.gethostname(),
-        relays=tuple(ip_network(network) for network in auth.relays),
-        block_zones=auth.block_zones,
-        allow_zones=auth.allow_zones,
-        reverse_dns=auth.reverse_dns,
-        max_signatures=auth.max_signatures,
-        max_arc_sets=auth.max_arc_sets,
-    )
-
-
-async def _forever(chore: Callable[[], Awaitable[None]], seconds: float) -> None:
-    """Do a chore every so often. One that fails is told and done again next time."""
-    while True:
-        await asyncio.sleep(seconds)
-        try:
-            await chore()
-        except Exception as error:  # noqa: BLE001  (a chore must not end with its first bad day)
-            _log.warning("chore failed", chore=getattr(chore, "__name__", ""), error=type(error).__name__)
 
 
 async def check_schema(settings: Settings) -> list[str]:

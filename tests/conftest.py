@@ -13,6 +13,7 @@ from tests.daemon import free_port
 from tests.dns_guard import no_real_dns
 from tests.postgres import database_url, empty_database_url, own_postgres, postgres
 from tests.quiet_dns import quiet_dns
+from tests.roles import walled
 from tests.skips import pytest_addoption, pytest_configure
 from tests.swift import session_swift, swift
 
@@ -30,10 +31,11 @@ __all__ = [
     "quiet_dns",
     "session_swift",
     "swift",
+    "walled",
 ]
 
 ROOT = Path(__file__).parent.parent
-LONGEST = ("test_openapi.py", "test_readme.py")
+LONGEST = ("test_pages.py", "test_openapi.py", "test_image.py")
 dns_guard.install()
 
 

@@ -12,24 +12,27 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import PIPE, STDOUT, CompletedProcess, Popen, run
-from typing import IO, Any
+from typing import IO, Any, Final
 from uuid import UUID
 
 import asyncpg
 import msgspec
 import psutil
 
-from ingester.app import new_id
+from ingester.clock import new_id
 from ingester.store import registry
 from tests.quiet_dns import nameservers
 
 ROOT = Path(__file__).parent.parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ingester-tests"
+DIED = "worker died, starting another"
 START_SECONDS = 30.0
 END_SECONDS = 60.0
 """Safety nets. What is waited for takes a second or two."""
 
 
+OURS: Final = (sys.executable, "-m", "ingester")
+EMPTY: Final[Mapping[str, socket.socket]] = {}
 OF_THIS_TEST: dict[str, str] = {}
 """Settings that every process of the test that runs is started with; fixtures fill it and empty it again."""
 
@@ -95,10 +98,20 @@ class Daemon:
         self.signal(signal.SIGTERM)
         return self.wait_end()
 
+    @property
+    def worker(self) -> int:
+        """The process id of the worker that said last that it serves."""
+        return int(self.wait_event("serving", times=sum(one.get("event") == "serving" for one in self.lines))["pid"])
+
     def kill(self) -> None:
-        """kill -9."""
-        self.process.kill()
+        """kill -9 of all that it consists of: the supervisor, and the workers, which would drain."""
+        os.killpg(self.process.pid, signal.SIGKILL)
         self.wait_end()
+
+    def wait_killed(self) -> None:
+        """Wait until a fault point has killed a worker with -9; its supervisor is then killed too."""
+        self.wait_for(lambda line: line.get("event") == DIED and line["status"] == -signal.SIGKILL)
+        self.kill()
 
     def wait_text(self, text: str, seconds: float = START_SECONDS, *, times: int = 1, after: int = 0) -> int:
         """Wait for a line that holds this text, or for so many. Gives the number of lines up to it."""
@@ -181,8 +194,15 @@ def serving(
     settings: Mapping[str, str] | None = None,
     arguments: Sequence[str] = (),
     wait: bool = True,
+    handed: Mapping[str, socket.socket] | None = None,
+    command: Sequence[str] = OURS,
 ) -> Iterator[Daemon]:
-    """Start the daemon on 127.0.0.1 and [::1] and end it at the latest with the test."""
+    """Start the daemon on 127.0.0.1 and [::1] and end it at the latest with the test.
+
+    `handed`: listening sockets that it is given as systemd does; `port` is then that of SMTP.
+    """
+    if handed and "smtp" in handed:
+        port = handed["smtp"].getsockname()[1]
     port = port or free_port()
     environment = clean_environment() | {
         "INGESTER_ENV": "development",
@@ -191,7 +211,7 @@ def serving(
         "INGESTER_SMTP__LISTEN": f"127.0.0.1:{port},[::1]:{port}",
         **(settings or {}),
     }
-    with _running(["serve", *arguments], environment, port) as daemon:
+    with _running([*command, "serve", *arguments], environment, port, handed=handed or {}) as daemon:
         if wait:
             daemon.wait_event("serving")
         yield daemon
@@ -202,20 +222,26 @@ def developing(directory: Path, *arguments: str, port: int | None = None) -> Ite
     """Start `ingester dev` in this directory; `raw` is what it prints."""
     port = port or free_port()
     words = ["dev", "--dir", str(directory), "--smtp", f"127.0.0.1:{port}", "--http", "127.0.0.1:0", *arguments]
-    with _running(words, clean_environment(), port) as daemon:
+    with _running([*OURS, *words], clean_environment(), port) as daemon:
         yield daemon
 
 
 @contextmanager
-def _running(words: list[str], environment: dict[str, str], port: int) -> Iterator[Daemon]:
+def _running(
+    words: list[str], environment: dict[str, str], port: int, *, handed: Mapping[str, socket.socket] = EMPTY
+) -> Iterator[Daemon]:
     """A process whose output, both streams in one, is read line by line."""
+    if handed:
+        named = [f"{name}={sock.fileno()}" for name, sock in handed.items()]
+        words = [sys.executable, "-m", "tests.activated", *named, "--", *words]
     process = Popen(
-        [sys.executable, "-m", "ingester", *words],
+        words,
         cwd=ROOT,
         env=environment,
         stdout=PIPE,
         stderr=STDOUT,
         start_new_session=True,
+        pass_fds=[sock.fileno() for sock in handed.values()],
     )
     assert process.stdout is not None
     daemon = Daemon(process, port)

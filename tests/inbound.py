@@ -13,7 +13,8 @@ import aiohttp
 import asyncpg
 import msgspec
 
-from ingester.app import App, new_id, now
+from ingester.app import App
+from ingester.clock import new_id, now
 from ingester.settings import Listen, load
 from ingester.store.intake_tokens import NewToken, add_token, token_text
 from ingester.transport.answers import Answer

@@ -1,14 +1,15 @@
 #!/bin/sh
-# Makes the environment from the lock and runs the everyday tests; `--all` adds the long tier. Other arguments go to pytest.
+# Makes the environment from the lock and runs the everyday tests; `--thorough` adds what CI runs too, `--all` the long tier as
+# well. Other arguments go to pytest.
 set -eu
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
 . "$ROOT/deploy/environment.sh"
-make_environment dev embedded s3
-tier="not long"
-if [ "${1:-}" = --all ]; then
-    tier=""
-    shift
-fi
+make_environment dev embedded s3 traces
+tier="not long and not thorough"
+case ${1:-} in
+--thorough) tier="not long" && shift ;;
+--all) tier="" && shift ;;
+esac
 cd "$ROOT"
 export HYPOTHESIS_STORAGE_DIRECTORY="$ENVIRONMENT/.hypothesis"
 # More workers than cores: many tests wait. In the order of the collection: see tests/conftest.py.

@@ -3,7 +3,8 @@
 import asyncpg
 import pytest
 
-from ingester.app import App, now
+from ingester.app import App
+from ingester.clock import now
 from ingester.core.outcome import Outcome
 from ingester.core.resolve import id_hash
 from ingester.store.outbound import Registered, Sent, record_sent

@@ -5,7 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from ingester.app import App, bounds, now
+from ingester.app import App
+from ingester.clock import now
+from ingester.configured import bounds
 from ingester.core.outcome import Reason
 from ingester.rematch import rematch
 from ingester.store.outbound import Registered, record_sent

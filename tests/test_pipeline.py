@@ -11,7 +11,8 @@ from uuid import UUID
 import pytest
 from pydantic import SecretStr
 
-from ingester.app import App, new_id, now
+from ingester.app import App
+from ingester.clock import new_id, now
 from ingester.core.address import parse_path
 from ingester.core.envelope import Client, Door, Envelope, Recipient
 from ingester.core.outcome import Outcome, Reason
@@ -108,6 +109,18 @@ async def test_a_mail_becomes_its_rows(app: App, town: Town) -> None:
     ]
     thread = (await town.fetch("SELECT * FROM threads"))[0]
     assert (thread["id"], thread["message_count"]) == (message["thread_id"], 1)
+
+
+async def test_a_mail_is_answered_whatever_happens_while_it_is_told_of(
+    app: App, town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("ingester.tally.ended", full)
+    outcome = await send(app, mail("one"))
+    assert outcome.reason is Reason.ACCEPTED
+    assert await row(town, outcome)
 
 
 async def test_two_tenants_in_one_mail_get_rows_of_their_own(app: App, town: Town) -> None:

@@ -7,8 +7,9 @@ import asyncpg
 import msgspec
 import pytest
 
-from ingester.app import App, new_id, now
+from ingester.app import App
 from ingester.auth.report import AuthReport, Result
+from ingester.clock import new_id, now
 from ingester.core.address import parse_path
 from ingester.core.envelope import Client, Door, Envelope, Recipient
 from ingester.core.outcome import Outcome, Reason

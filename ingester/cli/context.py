@@ -60,8 +60,12 @@ def settings_of(context: click.Context, **override: Any) -> "Settings":
     try:
         return load(file=config, **override)
     except SettingsError as error:
-        faults = str(error).split("\n")
-        raise Fail("\n  ".join(["The settings cannot be used:", *faults])) from error
+        raise Fail(unusable(error.faults)) from error
+
+
+def unusable(faults: Iterable[str]) -> str:
+    """Every fault of the settings, one a line."""
+    return "\n  ".join(["The settings cannot be used:", *faults])
 
 
 def with_database(context: click.Context) -> "Settings":
@@ -89,7 +93,7 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(work)
     except Exception as error:
-        sentence = _fault_outside(error)
+        sentence = fault_outside(error)
         if sentence is None:
             raise
         raise Fail(sentence) from error
@@ -118,7 +122,7 @@ _BY_STATE = {
 }
 
 
-def _fault_outside(error: Exception) -> str | None:
+def fault_outside(error: Exception) -> str | None:
     """What an error from outside means for the operator, or None for others. No value is quoted."""
     from ingester.auth.dns_servers import NoNameserver
     from ingester.store.db import Unavailable, classify

@@ -123,7 +123,7 @@ def _judged(
     helo: str | None,
     recipients: tuple[Address, ...],
 ) -> Explained:
-    from ingester.app import new_id, now
+    from ingester.clock import new_id, now
     from ingester.core.envelope import Client, Door, Envelope, Recipient
 
     settings = with_database(context) if recipients else settings_of(context)
@@ -190,8 +190,8 @@ def _explained(settings: "Settings", seen: "Preview") -> Explained:
 
 
 def _field(settings: "Settings", report: "AuthReport") -> str:
-    from ingester.app import rules
     from ingester.auth.results import authentication_results
+    from ingester.configured import rules
 
     return authentication_results(report, rules(settings).authserv_id)
 

@@ -76,7 +76,7 @@ def register(
     before = (sent_id, sent_message_id, sent_token, sent_provider_id)
 
     async def work(connection: "Connection") -> "Registered":
-        from ingester.app import now
+        from ingester.clock import now
         from ingester.store import outbound as store
 
         found = await mailbox_named(connection, mailbox, tenant)
@@ -130,7 +130,7 @@ def sent(
     """Note that a registered message was sent, and under which ids: replies to either are matched."""
 
     async def work(connection: "Connection") -> None:
-        from ingester.app import now
+        from ingester.clock import now
         from ingester.store.outbound import record_sent
 
         one = await located(connection, message_id)

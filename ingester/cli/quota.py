@@ -78,7 +78,7 @@ def list_(context: click.Context, *, tenant: str | None, as_json: bool) -> None:
     """List the quotas, and what of them is used today."""
 
     async def work(connection: "Connection") -> "list[QuotaState]":
-        from ingester.app import now
+        from ingester.clock import now
         from ingester.store.quotas import quotas
 
         return await quotas(connection, await tenants_named(connection, tenant), now().date())

@@ -1,8 +1,7 @@
 """`ingester raw`: the bytes of a stored mail, or of one part of it, exactly."""
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from ingester.store.db import Connection
     from ingester.store.raws import Raws
     from ingester.store.reading import Located, StoredPart, StoredReceipt
+    from ingester.store.terms import Defaults
 
 
 @click.command()
@@ -36,14 +36,16 @@ def raw(
 
     The id of an arrival or of a dead letter will do as well. `ingester show` numbers the parts.
     """
+    from ingester.retaining import defaults_of
+
     if with_trace and ordinal is not None:
         raise click.UsageError("--trace and --part exclude each other.")
-    raws = _raws(context)
+    raws, defaults = _raws(context), defaults_of(settings_of(context))
     if ordinal is not None:
-        data = query(context, lambda connection: _part(connection, raws, message_id, ordinal))
+        data = query(context, lambda connection: _part(connection, raws, message_id, ordinal, defaults))
     else:
         names = _names(context) if with_trace else None
-        data = query(context, lambda connection: _mail(connection, raws, message_id, names))
+        data = query(context, lambda connection: _mail(connection, raws, message_id, names, defaults))
     if output is None:
         sys.stdout.buffer.write(data)
         return
@@ -70,21 +72,22 @@ class _Names(NamedTuple):
 def _names(context: click.Context) -> _Names:
     import socket
 
-    from ingester.app import rules
+    from ingester.configured import rules
 
     settings = settings_of(context)
     return _Names(settings.smtp.hostname or socket.gethostname(), rules(settings).authserv_id)
 
 
-async def _mail(connection: "Connection", raws: "Raws", any_id: UUID, names: _Names | None) -> bytes:
+async def _mail(
+    connection: "Connection", raws: "Raws", any_id: UUID, names: _Names | None, defaults: "Defaults"
+) -> bytes:
     """The raw mail; `names` ask for the trace, beneath which no field may stand that claims to be ours."""
     from ingester.auth.results import without_ours
     from ingester.store import reading
 
     one = await located(connection, any_id)
     raw_id = await _raw_id(connection, one)
-    with _gone(any_id):
-        data = await raws.read(connection, one.tenant_id, raw_id)
+    data = await _or_gone(connection, any_id, one, defaults, raws.read(connection, one.tenant_id, raw_id))
     if names is None:
         return data
     if one.message_id is None:
@@ -94,29 +97,39 @@ async def _mail(connection: "Connection", raws: "Raws", any_id: UUID, names: _Na
 
 
 async def _raw_id(connection: "Connection", one: "Located") -> UUID:
-    from ingester.store import dead, reading
+    from ingester.store import letters, reading
 
     if one.message_id is not None:
         message = await reading.message(connection, one.tenant_id, one.message_id)
         raw_id = None if message is None else message.raw_id
     else:
         assert one.dead_letter_id is not None
-        letter = await dead.letter(connection, one.dead_letter_id)
+        letter = await letters.letter(connection, one.dead_letter_id)
         raw_id = None if letter is None else letter.raw_id
     if raw_id is None:
         raise Fail(f"The message {one.message_id or one.dead_letter_id} has no raw mail")
     return raw_id
 
 
-@contextmanager
-def _gone(any_id: UUID) -> Iterator[None]:
+async def _or_gone(
+    connection: "Connection", any_id: UUID, one: "Located", defaults: "Defaults", reading: Awaitable[bytes]
+) -> bytes:
     try:
-        yield
+        return await reading
     except LookupError as error:
-        raise Fail(f"The raw mail of {any_id} is gone") from error
+        raise await _gone(connection, any_id, one, defaults) from error
 
 
-async def _part(connection: "Connection", raws: "Raws", any_id: UUID, ordinal: int) -> bytes:
+async def _gone(connection: "Connection", any_id: UUID, one: "Located", defaults: "Defaults") -> Fail:
+    """That the bytes are not there, and the likely reason: they are kept for so long."""
+    from ingester.store.terms import terms
+
+    (kept,) = await terms(connection, defaults, one.tenant_id)
+    days = f": the tenant {kept.tenant} keeps attachments for {kept.attachments.days} days" if kept.attachments else ""
+    return Fail(f"The raw mail of {any_id} is gone{days}")
+
+
+async def _part(connection: "Connection", raws: "Raws", any_id: UUID, ordinal: int, defaults: "Defaults") -> bytes:
     """One decoded part. Of the mail, only the range that the part is a view on is read."""
     from ingester.store import reading
 
@@ -128,10 +141,13 @@ async def _part(connection: "Connection", raws: "Raws", any_id: UUID, ordinal: i
     if part is None:
         raise Fail(f"The message {one.message_id} has no part {ordinal}: its parts are 1 to {len(found)}")
     if part.offset is None or part.length is None:
-        return await reading.part_bytes(connection, one.tenant_id, one.message_id, ordinal) or b""
+        own = await reading.part_bytes(connection, one.tenant_id, one.message_id, ordinal) or b""
+        if len(own) < part.decoded_size:
+            raise await _gone(connection, any_id, one, defaults)
+        return own
     raw_id = await _raw_id(connection, one)
-    with _gone(any_id):
-        view = await raws.read_range(connection, one.tenant_id, raw_id, part.offset, part.length)
+    reading_view = raws.read_range(connection, one.tenant_id, raw_id, part.offset, part.length)
+    view = await _or_gone(connection, any_id, one, defaults, reading_view)
     return _decoded(view, part)
 
 

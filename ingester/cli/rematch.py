@@ -45,7 +45,7 @@ def rematch(context: click.Context, *, since: datetime | None, tenant: str | Non
         from rich.progress import Progress
 
         from ingester import rematch as room
-        from ingester.app import bounds
+        from ingester.configured import bounds
         from ingester.store.blobs import Blobs
         from ingester.store.raws import Raws
 

@@ -67,7 +67,7 @@ def show(context: click.Context, *, message_id: UUID, as_json: bool) -> None:
 
 
 def _authserv_id(context: click.Context) -> str:
-    from ingester.app import rules
+    from ingester.configured import rules
 
     return rules(settings_of(context)).authserv_id
 
@@ -169,7 +169,7 @@ def _facts(message: "StoredMessage", receipts: "list[StoredReceipt]") -> "Table"
         "in reply to": f"<{message.in_reply_to}>" if message.in_reply_to else None,
         "sent": utc(message.sent_at),
         "received": utc(message.received_at),
-        "size": f"{message.size:,} bytes",
+        "size": f"{message.size:,} bytes{_bytes_gone(message)}",
         "verdicts": f"spf {message.spf}, dkim {message.dkim}, dmarc {message.dmarc}, arc {message.arc}",
         "flags": ", ".join([*message.flags, *(["quarantined"] if message.quarantined else [])]),
     }
@@ -179,6 +179,10 @@ def _facts(message: "StoredMessage", receipts: "list[StoredReceipt]") -> "Table"
         if value:
             table.add_row(name, plain(str(value)))
     return table
+
+
+def _bytes_gone(message: "StoredMessage") -> str:
+    return "" if message.raw_kept or message.raw_id is None else ", which are gone: no part can be read any more"
 
 
 def _excerpt(message: "StoredMessage") -> str:

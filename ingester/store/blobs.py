@@ -78,11 +78,15 @@ class Blobs:
         async with self._deleting:
             await objects.delete(key)
 
-    async def list(self) -> AsyncIterator[Lying]:
-        """The objects in the place that bear names as ours do, in order. What else lies there is nobody's business."""
+    async def list(self, tenant_id: UUID | None = None) -> AsyncIterator[Lying]:
+        """The objects in the place that bear names as ours do, in order; all, or those of one tenant.
+
+        What else lies there is nobody's business.
+        """
         folder = urlsplit(self._place).path.strip("/")
         objects, _ = self._of(self._place)
-        async for item in objects.list(f"{folder}/" if folder else ""):
+        prefix = (f"{folder}/" if folder else "") + (f"{tenant_id}/" if tenant_id else "")
+        async for item in objects.list(prefix):
             names = item.key.removeprefix(f"{folder}/").split("/")
             ids = [_uuid(name) for name in names]
             if len(ids) != 2 or ids[0] is None or ids[1] is None:

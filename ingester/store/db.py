@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import Enum, auto
+from time import perf_counter
 from typing import TypeAlias
 
 import asyncpg
@@ -15,6 +16,7 @@ from asyncpg.pool import PoolConnectionProxy
 
 from ingester.settings import Settings
 from ingester.store.objects import MissingExtra, ObjectsUnavailable
+from ingester.telemetry.metrics import DATABASE_WAIT, Metrics
 
 Connection: TypeAlias = asyncpg.Connection | PoolConnectionProxy
 """What a store function takes first: a connection of the pool or one of its own."""
@@ -61,8 +63,11 @@ class Unavailable(Exception):
 class Database:
     """One pool. It opens lazily: a daemon that starts while Postgres is down answers 451 and recovers by itself."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics | None = None) -> None:
+        """`metrics`: by default some that nobody reads."""
+        self._metrics = metrics or Metrics()
         self._url = settings.database_url.get_secret_value()
+        self._direct_url = settings.database_direct_url.get_secret_value() or self._url
         self._settings = settings.store
         self._pool: asyncpg.Pool | None = None
 
@@ -97,14 +102,39 @@ class Database:
         """Borrow a connection, waiting at most `seconds`. Raises what `classify` knows."""
         if self._pool is None:
             raise asyncpg.InterfaceError("the pool is closed")
+        begun = perf_counter()
         async with self._pool.acquire(timeout=seconds) as connection:
+            self._metrics.observe(DATABASE_WAIT, perf_counter() - begun)
             yield connection
 
+    @property
+    def used(self) -> int:
+        """Connections of the pool that are lent now."""
+        return 0 if self._pool is None else self._pool.get_size() - self._pool.get_idle_size()
+
+    @property
+    def idle(self) -> int:
+        """Connections of the pool that nobody uses now."""
+        return 0 if self._pool is None else self._pool.get_idle_size()
+
     async def connect(self) -> asyncpg.Connection:
-        """A connection of one's own, outside the pool (LISTEN, migrations)."""
-        connection = await asyncpg.connect(self._url, timeout=5, server_settings=_SESSION)
+        """A connection of one's own, outside the pool and past a pooler (LISTEN, migrations)."""
+        connection = await asyncpg.connect(
+            self._direct_url,
+            timeout=5,
+            statement_cache_size=self._settings.statement_cache,
+            server_settings=_SESSION,
+        )
         await _prepare(connection)
         return connection
+
+
+async def is_pooled(connection: Connection) -> bool:
+    """Whether a pooler stands between: the process that answered the log-in is then not the one that answers now.
+
+    In transaction mode, what belongs to a session (notifications, its locks) does not come through or is left behind.
+    """
+    return bool(connection.get_server_pid() != await connection.fetchval("SELECT pg_backend_pid()"))
 
 
 _SESSION = {"application_name": "ingester", "timezone": "UTC"}

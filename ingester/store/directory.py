@@ -18,7 +18,7 @@ from ingester.core.ids import SYSTEM_TENANT
 from ingester.core.outcome import Reason, Refusal
 from ingester.core.rules import Status, status_gate
 from ingester.core.token import Token, token_in_local_part, verify
-from ingester.store.db import Connection, Database, Trouble, Unavailable, classify
+from ingester.store.db import Connection, Database, Trouble, Unavailable, classify, is_pooled
 
 CHANNEL = "ingester_directory"
 CACHE_LIMIT = 100_000
@@ -86,7 +86,7 @@ async def lookup(
         base,
     )
     if row is None:
-        return SYSTEM_TENANT, Refusal(reason=Reason.UNKNOWN_DOMAIN)
+        return SYSTEM_TENANT, await _unknown_domain(connection)
     tenant_id: UUID = row["tenant_id"]
     if row["verified"] and row["mailbox_id"] is None:
         return tenant_id, Refusal(reason=Reason.UNKNOWN_MAILBOX)
@@ -110,6 +110,17 @@ async def lookup(
         tag=tag if tagged else None,
         policy=row["policy"],
     )
+
+
+async def _unknown_domain(connection: Connection) -> Refusal:
+    """A no, from whoever can tell. Raises Unavailable where row-level security hides everything from our role.
+
+    Somebody has run `ingester roles` for another role than ours: all mail would be refused for good.
+    """
+    if not await connection.fetchval("SELECT EXISTS (SELECT FROM tenants WHERE id = $1)", SYSTEM_TENANT):
+        _log.error("our role sees no tenant, see `ingester roles`")
+        raise Unavailable("no tenant to be seen")
+    return Refusal(reason=Reason.UNKNOWN_DOMAIN)
 
 
 async def _lookup_token(
@@ -140,7 +151,7 @@ async def _lookup_token(
     )
     signed = verify(token, secrets, tenant=row["slug"] if row else "", domain=address.domain)
     if row is None:
-        return SYSTEM_TENANT, Refusal(reason=Reason.UNKNOWN_DOMAIN)
+        return SYSTEM_TENANT, await _unknown_domain(connection)
     tenant_id: UUID = row["tenant_id"]
     true = signed and row["id"] is not None
     refusal = status_gate(
@@ -179,6 +190,9 @@ class Directory:
         self._followed = False
         self._generation = 0
         self._follower: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._routes)
 
     def start(self) -> None:
         """Follow the notifications. Until they are followed nothing is cached."""
@@ -255,7 +269,9 @@ class Directory:
             try:
                 await connection.add_listener(CHANNEL, lambda *_: self._forget())
                 self._forget()
-                self._followed = True
+                self._followed = not await is_pooled(connection)
+                if not self._followed:
+                    _log.warning("directory behind a pooler: nothing is cached, set INGESTER_DATABASE_DIRECT_URL")
                 await self._watch(connection, gone)
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
                 _log.warning("directory notifications lost, nothing is cached until they are back")

@@ -11,6 +11,8 @@ from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
+import asyncpg
+
 from ingester.core.address import normalise
 from ingester.core.envelope import Envelope
 from ingester.core.kind import Verdict
@@ -107,6 +109,8 @@ class Written:
     message_id: UUID
     duplicate: bool
     matched: bool
+    method: str | None
+    """On what evidence it was matched; None for what is not, or was there already."""
     dead: bool
 
 
@@ -145,6 +149,7 @@ async def write(connection: Connection, tenant_id: UUID, mails: Sequence[Mail]) 
         sorted({_root(mail, delivery) for mail in mails for delivery in mail.deliveries}),
     )
     dead = await _dead(connection, tenant_id, [row["message"] for row in rows if row["duplicate"]])
+    methods = await _methods(connection, tenant_id, mails, [row for row in rows if not row["duplicate"]])
     written = [
         Written(
             mail=row["mail"],
@@ -152,6 +157,7 @@ async def write(connection: Connection, tenant_id: UUID, mails: Sequence[Mail]) 
             message_id=row["message"],
             duplicate=row["duplicate"],
             matched=row["matched"],
+            method=methods.get(row["message"]),
             dead=row["message"] in dead,
         )
         for row in rows
@@ -171,6 +177,21 @@ async def _dead(connection: Connection, tenant_id: UUID, ids: Sequence[UUID]) ->
         "SELECT id FROM dead_letters WHERE tenant_id = $1 AND id = ANY ($2::uuid[])", tenant_id, ids
     )
     return {row["id"] for row in rows}
+
+
+async def _methods(
+    connection: Connection, tenant_id: UUID, mails: Sequence[Mail], fresh: Sequence[asyncpg.Record]
+) -> dict[UUID, str | None]:
+    """On what evidence each was matched: as it was judged, but where the write found more, or less, than the judge."""
+    judged = {one.message_id: one.attachment for mail in mails for one in mail.deliveries}
+    known = {row["message"]: judged[row["message"]].method for row in fresh}
+    other = [row["message"] for row in fresh if row["matched"] != (judged[row["message"]].reply_to is not None)]
+    if not other:
+        return dict(known)
+    rows = await connection.fetch(
+        "SELECT id, reply_match_method FROM messages WHERE tenant_id = $1 AND id = ANY ($2::uuid[])", tenant_id, other
+    )
+    return known | {row["id"]: row["reply_match_method"] for row in rows}
 
 
 def _root(mail: Mail, delivery: Delivery) -> int:

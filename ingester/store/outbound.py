@@ -16,6 +16,7 @@ from ingester.core.resolve import id_hash
 from ingester.core.token import Token, mint, parse_token, verify
 from ingester.store.db import Connection
 from ingester.store.delivery_events import adopt_waiting, lock_provider_id
+from ingester.store.registry import enter
 
 MAX_ANCESTORS = 1000
 """How far up a conversation is followed."""
@@ -99,6 +100,7 @@ async def register(
     _check(new)
     try:
         async with connection.transaction():
+            await enter(connection, new.tenant_id)
             if new.sent is not None and new.sent.provider_message_id is not None:
                 await lock_provider_id(connection, new.tenant_id, new.sent.provider_message_id)
             mailbox = await _mailbox(connection, new)

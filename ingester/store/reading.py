@@ -68,6 +68,8 @@ class StoredMessage:
     flags: list[str]
     decision: dict[str, Any]
     raw_id: UUID | None
+    raw_kept: bool
+    """Whether the raw bytes, and the attachments in them, are still there: they may go before the message."""
     size: int
     sent_at: datetime | None
     received_at: datetime
@@ -179,8 +181,9 @@ async def message(connection: Connection, tenant_id: UUID, message_id: UUID) -> 
                m.from_name, m.to_addresses, m.cc_addresses, m.reply_to_addresses, m.header_to, m.delivery_role,
                m.recipient_tag, m.envelope_from, m.subject, m.body_text, m.body_html, m.reply_text,
                m.reply_match_status, m.reply_match_method, m.reply_to_email_id, m.sender_verified, m.sender_expected,
-               m.spf, m.dkim, m.dmarc, m.arc, m.quarantined, m.flags, m.decision, m.raw_id, m.size, m.sent_at,
-               m.received_at
+               m.spf, m.dkim, m.dmarc, m.arc, m.quarantined, m.flags, m.decision, m.raw_id,
+               EXISTS (SELECT FROM raws r WHERE r.tenant_id = m.tenant_id AND r.id = m.raw_id) AS raw_kept,
+               m.size, m.sent_at, m.received_at
         FROM messages m
         JOIN tenants t ON t.id = m.tenant_id
         JOIN mailboxes b ON b.tenant_id = m.tenant_id AND b.id = m.mailbox_id

@@ -1,9 +1,10 @@
 """Refusals before DATA: counted in memory per minute, with at most three samples, and written every few seconds.
 
-A stranger can make many, so they cost a row per (tenant, door, reason, client prefix, minute), never one each.
+A stranger can make many, so they cost a row per (tenant, door, reason, client prefix, minute), never one each; in the
+log they are a line for each such count, and a line for the rest where there are many.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -21,6 +22,8 @@ MAX_COUNTERS = 10_000
 MAX_SAMPLES = 3
 MAX_SAMPLE_TEXT = 320
 OVERFLOW = "other"
+MAX_LINES = 20
+"""Lines of the log for what was counted between two flushes, the highest counts first."""
 
 _log = structlog.get_logger(__name__)
 
@@ -37,6 +40,8 @@ class _Key:
 @dataclass(slots=True)
 class _Counter:
     count: int = 0
+    told: int = 0
+    """So many of them stand in the log."""
     samples: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -81,16 +86,18 @@ class Refusals:
             )
 
     async def flush(self) -> None:
-        """Write what was counted. What cannot be written is kept for the next time."""
+        """Write what was counted. What cannot be written is kept for the next time; in the log it stands at once."""
         counters, self._counters = self._counters, {}
         if not counters:
             return
+        _tell(counters)
         try:
             async with self._database.connection() as connection:
                 await connection.executemany(
                     """
                     INSERT INTO refusals AS r (tenant_id, id, door, reason, client_prefix, minute, count, samples)
-                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+                    SELECT t.id, $2, $3, $4, $5, $6, $7, $8 FROM tenants t
+                    WHERE t.id = $1 AND t.status <> 'erasing' FOR KEY SHARE
                     ON CONFLICT (tenant_id, door, reason, client_prefix, minute) WHERE arrival_id IS NULL
                     DO UPDATE SET count = r.count + excluded.count,
                         samples = CASE WHEN jsonb_array_length(r.samples) < 3 THEN r.samples || (excluded.samples->0)
@@ -117,4 +124,27 @@ class Refusals:
             for key, counter in counters.items():
                 kept = self._counters.setdefault(key, _Counter())
                 kept.count += counter.count
+                kept.told += counter.told
                 kept.samples = (counter.samples + kept.samples)[:MAX_SAMPLES]
+
+
+def _tell(counters: Mapping[_Key, _Counter]) -> None:
+    """The log's share. Who was refused stands there as a hash, like every address."""
+    untold = [(key, counter) for key, counter in counters.items() if counter.count > counter.told]
+    untold.sort(key=lambda item: item[1].told - item[1].count)
+    for key, counter in untold[:MAX_LINES]:
+        sample = counter.samples[-1]
+        _log.info(
+            "refused",
+            door=key.door.value,
+            reason=key.reason.value,
+            times=counter.count - counter.told,
+            client=key.prefix,
+            mail_from=sample["mail_from"],
+            rcpt_to=sample["recipients"],
+        )
+    rest = sum(counter.count - counter.told for _, counter in untold[MAX_LINES:])
+    if rest:
+        _log.info("refused", times=rest, clients=len(untold) - MAX_LINES)
+    for _, counter in untold:
+        counter.told = counter.count

@@ -31,8 +31,8 @@ class Attempt:
 
 
 async def only_one(connection: Connection) -> bool:
-    """Take the lock of the search, which ends with the connection; False where another has it."""
-    return await connection.fetchval("SELECT pg_try_advisory_lock($1)", _SEARCH_LOCK) is True
+    """Take the lock of the search, which ends with the transaction; False where another has it."""
+    return await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _SEARCH_LOCK) is True
 
 
 async def attempts(connection: Connection, tenant_id: UUID, sources: Sequence[str]) -> Mapping[str, Attempt]:
@@ -88,10 +88,13 @@ async def note_refused(
         """
         INSERT INTO refusals (tenant_id, id, door, reason, client_prefix, minute, count, samples, arrival_id, envelope,
                               detail, source)
-        SELECT $1, $2, $4, $5, $6, date_trunc('minute', $7::timestamptz), 1, '[]', $8, $9, $10, $11
-        WHERE NOT EXISTS (SELECT FROM receipts r WHERE r.tenant_id = $1 AND r.source = $11 AND r.arrival_id = $8)
+        SELECT t.id, $2, $4, $5, $6, date_trunc('minute', $7::timestamptz), 1, '[]', $8, $9, $10, $11
+        FROM tenants t
+        WHERE t.id = $1 AND t.status <> 'erasing'
+          AND NOT EXISTS (SELECT FROM receipts r WHERE r.tenant_id = $1 AND r.source = $11 AND r.arrival_id = $8)
           AND NOT EXISTS (SELECT FROM refusals f
                           WHERE f.tenant_id IN ($1, $3) AND f.source = $11 AND f.arrival_id = $8)
+        FOR KEY SHARE OF t
         """,
         tenant_id,
         refusal_id,

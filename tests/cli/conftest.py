@@ -12,8 +12,9 @@ import structlog
 import uvloop
 from click.testing import CliRunner, Result
 
-from ingester.app import App, new_id, now
+from ingester.app import App
 from ingester.cli import main
+from ingester.clock import new_id, now
 from ingester.core.address import parse_path
 from ingester.core.envelope import Client, Door, Envelope, Recipient
 from ingester.core.outcome import Outcome

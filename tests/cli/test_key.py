@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from ingester.app import new_id, now
+from ingester.clock import new_id, now
 from ingester.settings import load
 from ingester.store.db import Database
 from ingester.store.keys import holder

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from ingester.app import new_id, now
+from ingester.clock import new_id, now
 from ingester.settings import load
 from ingester.store.db import Database
 from ingester.store.delivery_events import NewEvent, record

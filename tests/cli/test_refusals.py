@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from ingester.app import new_id, now
+from ingester.clock import new_id, now
 from ingester.core.envelope import Client, Door
 from ingester.core.ids import SYSTEM_TENANT
 from ingester.core.outcome import Reason

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from ingester.app import new_id, now
+from ingester.clock import new_id, now
 from ingester.settings import load
 from ingester.store.db import Database
 from ingester.store.outbound import NewOutbound, Registered, register

@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 from pydantic import SecretStr
 
-from ingester.app import now
+from ingester.clock import now
 from ingester.settings import load
 from ingester.store.blobs import Blobs
 from ingester.store.db import Database

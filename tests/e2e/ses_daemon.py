@@ -14,6 +14,7 @@ import uvloop
 
 from ingester.app import App
 from ingester.settings import Listen, load
+from ingester.telemetry import configure
 from ingester.transport.sockets import bind
 from ingester.web.fetch import FetchFailed
 
@@ -27,7 +28,9 @@ async def main(known: str, certificate: bytes) -> None:
 
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    app = App(load(), get=get)
+    settings = load()
+    configure(settings)
+    app = App(settings, get=get)
     (socket,) = bind((Listen(host="127.0.0.1", port=0),), reuse_port=False)
     await app.start((), (socket,))
     print(socket.getsockname()[1], flush=True)

@@ -21,7 +21,7 @@ from tests.mta import letter, letters, send, sending
 BOTH = ("support@acme.test", "sales@globex.test")
 HASTY = {"INGESTER_STORE__COMMIT_SECONDS": "1"}
 
-pytestmark = [pytest.mark.usefixtures("blobs"), pytest.mark.s3(only=True)]
+pytestmark = [pytest.mark.usefixtures("blobs"), pytest.mark.s3(only=True), pytest.mark.thorough]
 
 
 def with_faults(faults: str) -> dict[str, str]:
@@ -47,7 +47,7 @@ def test_kill_around_the_commit(acme: Town, blobs: Bucket, point: str, orphans: 
         serving(acme.url, port=port, settings=with_faults(f"{point}:kill")) as daemon,
         sending(port, mails) as mta,
     ):
-        assert daemon.wait_end() == -signal.SIGKILL
+        daemon.wait_killed()
         mta.wait_for(lambda: mta.count("") > 1)
         rows = {row["blob_key"] for row in acme.ask("SELECT blob_key FROM raws")}
         assert len(blobs.urls() - rows) == orphans

@@ -74,7 +74,7 @@ def test_samples_kill_and_restart(directory: Path) -> None:
         stored = town_of(directory).count("messages")
         assert stored >= len(expected) - 2
         server = postgres_of(daemon)
-        daemon.kill()
+        daemon.process.kill()
         server.wait(SECONDS)
 
     with developing(directory) as daemon:

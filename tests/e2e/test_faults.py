@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from tests.daemon import Daemon, Town, free_port, serving
+from tests.daemon import Town, free_port, serving
 from tests.e2e.caller import calling
 from tests.e2e.ledger import audit
 from tests.e2e.wiretap import Act, tapped
@@ -29,11 +29,6 @@ def with_faults(faults: str) -> dict[str, str]:
     return {"INGESTER_TEST_FAULTS": faults}
 
 
-def wait_killed(daemon: Daemon) -> None:
-    """It must have been the fault point, not anything else, that ended it."""
-    assert daemon.wait_end() == -signal.SIGKILL
-
-
 # -- the daemon is killed -------------------------------------------------------------------------------------------
 
 
@@ -42,7 +37,7 @@ def test_kill_at_the_only_commit(acme: Town, point: str, stored: int) -> None:
     """What each point means: before it nothing is there; from the COMMIT's bytes on all is, and the retry finds it."""
     port, mails = free_port(), letters(1, *BOTH)
     with serving(acme.url, port=port, settings=with_faults(f"{point}:kill")) as daemon, sending(port, mails) as mta:
-        wait_killed(daemon)
+        daemon.wait_killed()
         mta.wait_for(lambda: mta.count("") > 1)  # refused connections: Postgres has read what the dead one had sent
         with serving(acme.url, port=port):
             mta.finish()
@@ -60,7 +55,7 @@ def test_kill_under_load(acme: Town, times: int) -> None:
         for number in range(times):
             faults = f"{POINTS[number % 3]}:kill@{10 + number % 10}"
             with serving(acme.url, port=port, settings=with_faults(faults)) as daemon:
-                wait_killed(daemon)
+                daemon.wait_killed()
         assert not mta.ended
         with serving(acme.url, port=port):
             mta.finish(300)

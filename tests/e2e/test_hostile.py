@@ -50,7 +50,7 @@ class Victim:
 def veteran(postgres: Cluster) -> Iterator[Victim]:
     """One daemon for all: whatever the earlier attacks have left behind counts against the bound of the later ones."""
     with postgres.clone() as url, serving(url) as daemon:
-        victim = Victim(daemon, Meter(daemon.process.pid), 0, town(url))
+        victim = Victim(daemon, Meter(daemon.worker), 0, town(url))
         victim.serve_on()
         victim.idle = victim.meter.resident()
         yield victim

@@ -28,7 +28,7 @@ SECONDS = 20.0
 
 def test_sigterm_under_load(acme: Town) -> None:
     """50 senders: the DATA under way is finished, idle sessions hear 421, exit 0; the next daemon gets the rest."""
-    port, mails = free_port(), letters(1200, "support@acme.test", "sales@globex.test", size=4000)
+    port, mails = free_port(), letters(3000, "support@acme.test", "sales@globex.test", size=4000)
     slow = letter("slow@customer.test", "support@globex.test", size=100_000)
     with (
         serving(acme.url, port=port, settings=ENOUGH) as daemon,
@@ -278,7 +278,7 @@ def test_supervisor_killed(acme: Town) -> None:
     with serving(acme.url, settings=TWO, wait=False) as daemon:
         daemon.wait_event("serving", times=2)
         with calling(daemon.port) as caller:
-            daemon.kill()
+            daemon.process.kill()
             assert caller.answer().startswith("421 4.3.2")
         daemon.wait_silence()
         assert sum(line.get("event") == "stopped" for line in daemon.lines) == 2

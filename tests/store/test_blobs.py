@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from ingester.app import new_id, now
+from ingester.clock import new_id, now
 from ingester.core.ids import SYSTEM_TENANT, uuid7
 from ingester.settings import Settings, load
 from ingester.store import sweeping, trash

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from ingester.app import new_id, now
+from ingester.clock import new_id, now
 from ingester.core.address import Address, parse_path
 from ingester.core.envelope import Route, RouteKind
 from ingester.core.ids import SYSTEM_TENANT
@@ -16,6 +16,7 @@ from ingester.settings import load
 from ingester.store.db import Database, Unavailable
 from ingester.store.directory import Directory, lookup
 from tests.daemon import Town, settle
+from tests.roles import Walled, passing
 
 
 @pytest.fixture
@@ -175,3 +176,16 @@ async def test_a_database_that_is_away_is_no_answer(database: Database) -> None:
     await database.close()
     with pytest.raises(Unavailable):
         await Directory(database).resolve(at("support@acme.test"), now())
+
+
+async def test_a_role_that_sees_no_tenant_says_no_to_nobody(walled: Walled) -> None:
+    """Row-level security was turned on for another role than the daemon's: mail waits, it is not refused for good."""
+    async with passing(walled.owner, "blind"):
+        connection = await asyncpg.connect(walled.owner)
+        try:
+            await connection.execute("CREATE ROLE blind; GRANT SELECT ON ALL TABLES IN SCHEMA public TO blind")
+            await connection.execute("SET ROLE blind")
+            with pytest.raises(Unavailable):
+                await lookup(connection, Address(local="support", domain="acme.test"), now())
+        finally:
+            await connection.close()

@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from ingester.app import new_id, now
+from ingester.clock import new_id, now
 from ingester.store.db import Connection, Database
 from ingester.store.intake_tokens import (
     Bearer,

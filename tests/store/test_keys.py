@@ -7,7 +7,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from ingester.app import new_id
+from ingester.clock import new_id
 from ingester.store.keys import add_key, holder, key_text, keys, revoke_key
 from ingester.store.secret import secret_hash
 from tests.daemon import settle

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from ingester.app import new_id
+from ingester.clock import new_id
 from ingester.core.token import parse_token, verify
 from ingester.settings import load
 from ingester.store.db import Connection, Database

@@ -5,15 +5,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
-from ingester.app import new_id
+from ingester.clock import new_id
 from ingester.core.envelope import Client, Door
 from ingester.core.ids import SYSTEM_TENANT
 from ingester.core.outcome import Reason
 from ingester.settings import load
 from ingester.store.db import Database
 from ingester.store.housekeeping import expire_claims, expire_refusals
-from ingester.store.refusals import MAX_COUNTERS, OVERFLOW, Refusals
+from ingester.store.refusals import MAX_COUNTERS, MAX_LINES, OVERFLOW, Refusals
 
 NOON = datetime(2026, 11, 21, 12, 0, 30, tzinfo=UTC)
 
@@ -103,3 +104,48 @@ async def test_what_is_over_its_time_is_removed_and_nothing_else(database: Datab
         await expire_refusals(connection, NOON, 30)
         assert await connection.fetchval("SELECT count(*) FROM claims") == 5
         assert await connection.fetchval("SELECT count(*) FROM refusals") == 1
+
+
+# -- the log's share --------------------------------------------------------------------------------------------------
+
+
+async def test_refusals_of_one_client_are_one_line_between_two_flushes(database: Database) -> None:
+    refusals = Refusals(database, new_id)
+    with capture_logs() as lines:
+        for n in range(1000):
+            note(refusals, recipient=f"guess{n}@acme.test")
+        await refusals.flush()
+        note(refusals, recipient="again@acme.test")
+        await refusals.flush()
+        await refusals.flush()
+    assert [(line["event"], line["door"], line["reason"], line["times"]) for line in lines] == [
+        ("refused", "smtp", "unknown_mailbox", 1000),
+        ("refused", "smtp", "unknown_mailbox", 1),
+    ]
+    assert lines[1]["rcpt_to"] == ["again@acme.test"]
+    assert lines[1]["client"] == "192.0.2.1/32"
+
+
+async def test_many_clients_are_few_lines_the_busiest_first(database: Database) -> None:
+    refusals = Refusals(database, new_id)
+    for n in range(MAX_LINES + 30):
+        note(refusals, ip=f"192.0.2.{n}")
+    for _ in range(5):
+        note(refusals, ip="192.0.2.200")
+    with capture_logs() as lines:
+        await refusals.flush()
+    assert len(lines) == MAX_LINES + 1
+    assert (lines[0]["client"], lines[0]["times"]) == ("192.0.2.200/32", 5)
+    assert (lines[-1]["times"], lines[-1]["clients"]) == (31, 31)
+
+
+async def test_while_the_database_is_away_each_refusal_is_told_once() -> None:
+    refusals = Refusals(Database(load({}, database_url="postgresql://127.0.0.1:1/none")), new_id)
+    note(refusals)
+    with capture_logs() as lines:
+        await refusals.flush()
+        note(refusals)
+        note(refusals)
+        await refusals.flush()
+        await refusals.flush()
+    assert [line["times"] for line in lines if line["event"] == "refused"] == [1, 2]
