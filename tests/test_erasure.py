@@ -26,7 +26,7 @@ from tests.daemon import Town, settle
 from tests.roles import Walled
 from tests.test_pipeline import envelope, mail, send, settings
 
-pytestmark = pytest.mark.usefixtures("blobs")
+pytestmark = [pytest.mark.usefixtures("blobs"), pytest.mark.thorough]
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ import pytest
 
 from tests.daemon import Daemon, command, free_port, serving, town
 
+pytestmark = pytest.mark.thorough
+
 SECRET = "an application secret of 32 characters"
 
 

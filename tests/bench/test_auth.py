@@ -11,6 +11,8 @@ from ingester.auth.dns import Resolver
 from tests.bench import auth
 from tests.bench.__main__ import main
 
+pytestmark = pytest.mark.thorough
+
 REPORT = auth.Report(
     mails=1,
     mean_bytes=10_000,

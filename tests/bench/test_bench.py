@@ -29,6 +29,8 @@ from tests.bench.sign import relax_body, relax_field
 from tests.bench.sink import sink
 from tests.bench.subject import TENANT, fill_directory
 
+pytestmark = pytest.mark.thorough
+
 SEED = 7
 COUNT = 200
 FIRST_FORTY = "52331e4b47f10e5e6fa219d5669b3fa1bd260adccb671f04e72926fceccc8a1f"

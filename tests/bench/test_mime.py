@@ -12,6 +12,8 @@ from tests.bench import hostile, mime
 from tests.bench.__main__ import main
 from tests.bench.mime import Crafted, Large, Speed
 
+pytestmark = pytest.mark.thorough
+
 SPEED = Speed(scan_decode_ms=0.2, compat32_ms=2, text_ms=0.1, digest_ms=0.5, ratio=10, mb_per_second=500)
 LARGE = Large(name="5 MB", size=5_000_000, scan_decode_mb_s=500, digest_mb_s=300, decode_memory=0.9, digest_memory=0.2)
 CRAFTED = Crafted(name="x", seconds=0.1)

@@ -19,6 +19,8 @@ from tests.cli.planting import ADA, GRACE, SECRET, do, everything, holds, letter
 from tests.postgres import Cluster
 from tests.quiet_dns import nameservers
 
+pytestmark = pytest.mark.thorough
+
 TABLES = {
     *("api_keys", "claims", "contacts", "dead_letters", "delivery_events", "domains", "forwarders", "intake_tokens"),
     *("mailboxes", "messages", "participants", "parts", "provider_events", "quota_usage", "raws", "receipts"),

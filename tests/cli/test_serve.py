@@ -10,6 +10,8 @@ import pytest
 
 from tests.daemon import ROOT, free_port, serving
 
+pytestmark = pytest.mark.thorough
+
 
 def serve(*arguments: str, **settings: str) -> tuple[int, str]:
     """Run it to its end; the exit status and stderr."""

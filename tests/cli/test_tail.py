@@ -17,6 +17,8 @@ from tests.conftest import ROOT
 from tests.daemon import clean_environment, town
 from tests.postgres import Cluster
 
+pytestmark = pytest.mark.thorough
+
 SECONDS = 30
 
 

@@ -14,7 +14,7 @@ from tests.nameserver import NameServer, in_thread
 from tests.signing import key_record, signed
 from tests.zones import Fault
 
-pytestmark = pytest.mark.usefixtures("blobs")
+pytestmark = [pytest.mark.usefixtures("blobs"), pytest.mark.thorough]
 
 GOOD, FORGER = "192.0.2.1", "198.51.100.9"
 ZONE: dict[str, list[Any]] = {

@@ -19,6 +19,8 @@ from ingester.cli import main
 from tests.daemon import ROOT, clean_environment, free_port
 from tests.e2e.certificates import write_pair
 
+pytestmark = pytest.mark.thorough
+
 SOUND = {
     "INGESTER_DATABASE_URL": "postgresql://nobody:nothing@127.0.0.1:1/nowhere",
     "INGESTER_REPLY_TOKEN_SECRETS": "of the tests and long enough to be taken for one",

@@ -24,6 +24,8 @@ from tests.nameserver import NameServer, in_thread
 from tests.service_manager import listening, managing, port_of
 from tests.signing import key_record, signed
 
+pytestmark = pytest.mark.thorough
+
 UNIT = ROOT / "systemd/ingester.service"
 ZONE = {
     "customer.test": [{"TXT": "v=spf1 ip4:127.0.0.1 -all"}],

@@ -17,7 +17,7 @@ from tests.core.slow_binhex import undo_binhex
 from tests.daemon import OF_THIS_TEST, ROOT, Town, arrival, serving
 from tests.e2e.caller import calling
 
-pytestmark = pytest.mark.usefixtures("blobs")
+pytestmark = [pytest.mark.usefixtures("blobs"), pytest.mark.thorough]
 
 MAIL = {".eml", ".txt", ".raw", ".msg", ".message"}
 FOLDERS = ("mime-*", "dkim-*")

@@ -11,7 +11,7 @@ from tests.e2e.caller import calling
 from tests.e2e.ledger import audit
 from tests.mta import letter, letters, send
 
-pytestmark = pytest.mark.usefixtures("blobs")
+pytestmark = [pytest.mark.usefixtures("blobs"), pytest.mark.thorough]
 
 STAGES = "scan:raise@1,find:raise@1,decide:raise@1,commit:data@1"
 """Mail after mail passes the point at which the one before has failed."""

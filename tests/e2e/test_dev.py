@@ -15,7 +15,7 @@ from tests.daemon import Daemon, Town, command, developing
 from tests.e2e.caller import calling
 from tests.mta import Letter, letter
 
-pytestmark = pytest.mark.usefixtures("blobs")
+pytestmark = [pytest.mark.usefixtures("blobs"), pytest.mark.thorough]
 
 SECONDS = 10.0
 """What "within seconds" may mean on a busy machine."""

@@ -13,10 +13,13 @@ from io import BytesIO
 from typing import Any
 
 import msgspec
+import pytest
 
 from tests.mta import Letter, letter
 from tests.swift import Swift
 from tests.transport.ses.house import House, received, running
+
+pytestmark = pytest.mark.thorough
 
 MAILS = 100
 RECIPIENT = "support@acme.test"

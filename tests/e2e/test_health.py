@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psutil
+import pytest
 import requests
 
 from ingester.store.embedded import LocalPostgres
@@ -16,6 +17,8 @@ from tests.e2e.caller import calling
 from tests.inbound import NOWHERE, TOKEN
 from tests.mta import letter
 from tests.postgres import Cluster
+
+pytestmark = pytest.mark.thorough
 
 SECONDS = 20.0
 """A safety net for what is asked again until it has come true."""

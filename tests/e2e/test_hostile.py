@@ -12,7 +12,7 @@ from tests.e2e.meter import MIB, Meter, Usage
 from tests.mta import Letter, letter, send
 from tests.postgres import Cluster
 
-pytestmark = pytest.mark.usefixtures("blobs")
+pytestmark = [pytest.mark.usefixtures("blobs"), pytest.mark.thorough]
 
 MEMORY = 64 * MIB
 """What may be used above idle and above the bytes of the mail that was admitted."""

@@ -12,6 +12,8 @@ from tests.inbound import TOKEN
 from tests.mta import letters
 from tests.postgres import Cluster
 
+pytestmark = pytest.mark.thorough
+
 BOTH = ("support@acme.test", "sales@globex.test")
 
 

@@ -2,12 +2,15 @@
 
 import socket
 
+import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from ingester.telemetry.metrics import ALL
 from tests.daemon import Town, free_port, serving
 from tests.inbound import TOKEN
+
+pytestmark = pytest.mark.thorough
 
 
 def test_strangers_make_no_series(acme: Town) -> None:

@@ -20,6 +20,8 @@ from tests.daemon import Daemon, Town, command, free_port, serving
 from tests.mta import letter, letters, send
 from tests.postfix import OWNER, postfix
 
+pytestmark = pytest.mark.thorough
+
 TRUSTING = {"INGESTER_LMTP__TRUSTED_NETWORKS": "127.0.0.0/8,::1"}
 MIXED = ("support@acme.test", "nobody@acme.test", "thread@acme.test")
 """One that takes the mail, one that is unknown, one that refuses it after it has read it."""

@@ -19,6 +19,8 @@ from tests.sns import FakeSns, body_of, headers_of
 from tests.swift import Swift
 from tests.transport.ses.house import INBOUND, in_s3, mail, received
 
+pytestmark = pytest.mark.thorough
+
 END_SECONDS = 60.0
 POINTS = ("fetched", "before_commit", "after_commit")
 MORE_POINTS = ("scan", "find", "during_commit")

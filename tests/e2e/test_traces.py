@@ -2,11 +2,14 @@
 
 from uuid import UUID
 
+import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.collector import attributes, collecting
 from tests.daemon import Town, arrival, serving
 from tests.mta import letters, send
+
+pytestmark = pytest.mark.thorough
 
 MAILS = 60
 

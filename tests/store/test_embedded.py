@@ -23,6 +23,8 @@ from ingester.store.account import Account
 from ingester.store.binaries import Binaries
 from ingester.store.embedded import LocalPostgres, LocalPostgresError, url_of
 
+pytestmark = pytest.mark.thorough
+
 NO_SYNC = {"fsync": "off"}
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root drops to another account")
 HOLDER = """
