@@ -114,9 +114,18 @@ class App:
         self._doors: list[MailDoor | HttpDoor] = []
         self._operators: HttpDoor | None = None
         self.readiness = Readiness(self.database)
-        self._sampling = Sampling(
-            settings=settings,
-            metrics=metrics,
+        self._sampling = self._make_sampling()
+        self._get = get or Fetcher(lambda host: addresses_of(self.resolver.lookup(), host)).get
+        self._sns: Sns | None = None
+        self.intake = self._make_intake()
+        self._ledger = Ledger(settings=settings, database=self.database)
+        self.mailroom = self._make_mailroom()
+        self.reconciler = self._make_reconciler()
+
+    def _make_sampling(self) -> Sampling:
+        return Sampling(
+            settings=self.settings,
+            metrics=self.telemetry.metrics,
             database=self.database,
             directory=self.directory,
             resolver=self.resolver,
@@ -124,28 +133,31 @@ class App:
             readiness=self.readiness,
             doors=self._doors,
         )
-        self._get = get or Fetcher(lambda host: addresses_of(self.resolver.lookup(), host)).get
-        self._sns: Sns | None = None
-        self.intake = Intake(
-            settings=settings,
-            bounds=bounds(settings),
+
+    def _make_intake(self) -> Intake:
+        return Intake(
+            settings=self.settings,
+            bounds=bounds(self.settings),
             pipeline=self.pipeline,
             flight=self._flight,
             threads=self._threads,
         )
-        self._ledger = Ledger(settings=settings, database=self.database)
-        self.mailroom = Mailroom(
-            settings=settings,
+
+    def _make_mailroom(self) -> Mailroom:
+        return Mailroom(
+            settings=self.settings,
             intake=self.intake,
             flight=self._flight,
             ledger=self._ledger,
-            faults=Faults.parse(settings.test.faults),
+            faults=Faults.parse(self.settings.test.faults),
             new_id=new_id,
             now=now,
         )
-        self.reconciler = Reconciler(
-            settings=settings,
-            bounds=bounds(settings),
+
+    def _make_reconciler(self) -> Reconciler:
+        return Reconciler(
+            settings=self.settings,
+            bounds=bounds(self.settings),
             database=self.database,
             ledger=self._ledger,
             mailroom=self.mailroom,
