@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from enum import Enum, auto
 from time import perf_counter
 from typing import TypeAlias
+from weakref import WeakKeyDictionary
 
 import asyncpg
 import msgspec
@@ -56,6 +57,10 @@ def classify(error: BaseException) -> Trouble | None:
     return None
 
 
+_PLAN_ANEW = (16, 64, 256)
+"""After so many uses of a connection the tables may have grown."""
+
+
 class Unavailable(Exception):
     """The database could not do it in time; the caller answers 4xx. The text names no values."""
 
@@ -70,6 +75,7 @@ class Database:
         self._direct_url = settings.database_direct_url.get_secret_value() or self._url
         self._settings = settings.store
         self._pool: asyncpg.Pool | None = None
+        self._uses: WeakKeyDictionary[asyncpg.Connection, int] = WeakKeyDictionary()
 
     async def open(self) -> None:
         """Make the pool; no connection is made until one is wanted."""
@@ -83,7 +89,7 @@ class Database:
             timeout=5,
             server_settings=_SESSION,
             init=_prepare,
-            reset=_as_it_is,
+            reset=self._after_use,
         )
         await self._pool
 
@@ -106,6 +112,17 @@ class Database:
         async with self._pool.acquire(timeout=seconds) as connection:
             self._metrics.observe(DATABASE_WAIT, perf_counter() - begun)
             yield connection
+
+    async def _after_use(self, connection: asyncpg.Connection) -> None:
+        """Between two uses a connection needs nothing, no code of ours changes its session, and a reset costs a trip.
+
+        But a few times in its life its plans are forgotten. They are made when they are first needed: in a young
+        database that is while all tables are empty, so that one way looks as good as another, and there they would
+        stay until Postgres itself looks at the tables, a minute or more.
+        """
+        uses = self._uses[connection] = self._uses.get(connection, 0) + 1
+        if uses in _PLAN_ANEW:
+            await connection.execute("DISCARD PLANS")
 
     @property
     def used(self) -> int:
@@ -138,10 +155,6 @@ async def is_pooled(connection: Connection) -> bool:
 
 
 _SESSION = {"application_name": "ingester", "timezone": "UTC"}
-
-
-async def _as_it_is(_: Connection) -> None:
-    """Between two uses a connection needs nothing: no code of ours changes its session, and a reset costs a trip."""
 
 
 _ENCODER = msgspec.json.Encoder()

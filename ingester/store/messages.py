@@ -7,11 +7,10 @@ harmless: it finds its own claims.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
-
-import asyncpg
 
 from ingester.core.address import normalise
 from ingester.core.envelope import Envelope
@@ -122,76 +121,94 @@ async def write(connection: Connection, tenant_id: UUID, mails: Sequence[Mail]) 
     events = [(mail.event, mail.raw_sha256, mail.envelope.received_at) for mail in mails if mail.event is not None]
     if events:
         await claim_events(connection, tenant_id, events)
-    raws: list[bytes] = []
-    documents = [_mail(mail, raws) for mail in mails]
-    claims = [
-        (delivery.message_id, claim.key, mail.envelope.received_at, claim.expires_at)
-        for mail in mails
-        for delivery in mail.deliveries
-        for claim in delivery.claims
-    ]
-    mentions = [
-        (delivery.message_id, delivery.mailbox_id, hash_, delivery.attachment.thread_id or delivery.thread_id)
-        for mail in mails
-        for delivery in mail.deliveries
-        for hash_ in (id_hash(mail.rfc_message_id), *(citation.hash for citation in delivery.attachment.cites))
-    ]
+    deliveries = [(n, mail, delivery) for n, mail in enumerate(mails) for delivery in mail.deliveries]
     rows = await connection.fetch(
-        """
-        SELECT mail, mailbox, message, duplicate, matched
-        FROM store_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-        """,
+        _statement(tuple(n for n, mail in enumerate(mails) if _bytes_go_into_the_row(mail))),
         tenant_id,
-        documents,
-        raws,
-        *(_columns(claims, 4)),
-        *(_columns(mentions, 4)),
-        sorted({_root(mail, delivery) for mail in mails for delivery in mail.deliveries}),
+        [_mail(mail) for mail in mails],
+        [_delivery(n, mail, delivery) for n, mail, delivery in deliveries],
+        [_refusal(mail, refused) for mail in mails for refused in mail.refused],
+        *_columns(_claims(deliveries), 4),
+        *_columns(_mentions(deliveries), 4),
+        sorted({_root(mail, delivery) for _, mail, delivery in deliveries}),
+        *_columns([_raw(mail) for mail in mails], 4),
+        *(mail.envelope.raw for mail in mails if _bytes_go_into_the_row(mail)),
     )
-    dead = await _dead(connection, tenant_id, [row["message"] for row in rows if row["duplicate"]])
-    methods = await _methods(connection, tenant_id, mails, [row for row in rows if not row["duplicate"]])
-    written = [
+    fresh = {row["mail"] for row in rows if not row["duplicate"]}
+    needless = [(mail.raw_id, mail.blob_key) for n, mail in enumerate(mails) if mail.blob_key and n not in fresh]
+    if needless:
+        await discard(connection, tenant_id, needless)
+    return [
         Written(
             mail=row["mail"],
             mailbox_id=row["mailbox"],
             message_id=row["message"],
             duplicate=row["duplicate"],
             matched=row["matched"],
-            method=methods.get(row["message"]),
-            dead=row["message"] in dead,
+            method=row["method"],
+            dead=row["dead"],
         )
         for row in rows
     ]
-    fresh = {one.mail for one in written if not one.duplicate}
-    needless = [(mail.raw_id, mail.blob_key) for n, mail in enumerate(mails) if mail.blob_key and n not in fresh]
-    if needless:
-        await discard(connection, tenant_id, needless)
-    return written
 
 
-async def _dead(connection: Connection, tenant_id: UUID, ids: Sequence[UUID]) -> set[UUID]:
-    """Those that are no messages but dead letters."""
-    if not ids:
-        return set()
-    rows = await connection.fetch(
-        "SELECT id FROM dead_letters WHERE tenant_id = $1 AND id = ANY ($2::uuid[])", tenant_id, ids
-    )
-    return {row["id"] for row in rows}
+def is_one_statement(mail: Mail) -> bool:
+    """Whether `write` needs one statement for it and no more, whatever becomes of it."""
+    return mail.event is None and mail.blob_key is None
 
 
-async def _methods(
-    connection: Connection, tenant_id: UUID, mails: Sequence[Mail], fresh: Sequence[asyncpg.Record]
-) -> dict[UUID, str | None]:
-    """On what evidence each was matched: as it was judged, but where the write found more, or less, than the judge."""
-    judged = {one.message_id: one.attachment for mail in mails for one in mail.deliveries}
-    known = {row["message"]: judged[row["message"]].method for row in fresh}
-    other = [row["message"] for row in fresh if row["matched"] != (judged[row["message"]].reply_to is not None)]
-    if not other:
-        return dict(known)
-    rows = await connection.fetch(
-        "SELECT id, reply_match_method FROM messages WHERE tenant_id = $1 AND id = ANY ($2::uuid[])", tenant_id, other
-    )
-    return known | {row["id"]: row["reply_match_method"] for row in rows}
+def _bytes_go_into_the_row(mail: Mail) -> bool:
+    return bool(mail.deliveries) and not mail.raw_stored and mail.blob_key is None
+
+
+@lru_cache(maxsize=1024)  # by which mails of a batch have bytes: nearly always all of them, or none
+def _statement(with_bytes: tuple[int, ...]) -> str:
+    """The write, and in the same statement the raws of what is new.
+
+    Each mail's bytes are a parameter of their own: in an array, or handed to a function, they would be copied time and
+    again on both sides, which costs more than to store them.
+    """
+    arms = " ".join(f"WHEN {n} THEN ${_FIRST_RAW + place}::bytea" for place, n in enumerate(with_bytes))
+    data = f"CASE w.mail {arms} END" if arms else "NULL::bytea"
+    return f"""
+        WITH w AS MATERIALIZED (
+            SELECT * FROM store_deliveries($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+        ), r AS (
+            INSERT INTO raws (tenant_id, id, sha256, size, blob_key, data)
+            SELECT $1, u.id, u.sha256, u.size, u.blob_key, {data}
+            FROM (SELECT DISTINCT mail FROM w WHERE fresh) w
+            CROSS JOIN LATERAL (
+                SELECT ($14::uuid[])[w.mail + 1] AS id, ($15::bytea[])[w.mail + 1] AS sha256,
+                       ($16::bigint[])[w.mail + 1] AS size, ($17::text[])[w.mail + 1] AS blob_key) u
+            WHERE u.id IS NOT NULL
+        )
+        SELECT mail, mailbox, message, duplicate, matched, method, dead FROM w ORDER BY mail, mailbox
+        """  # noqa: S608  (only numbers are put in)
+
+
+_FIRST_RAW = 18
+
+
+def _raw(mail: Mail) -> tuple[UUID | None, bytes, int, str | None]:
+    """The row of its bytes, without them; no id where the row is there already."""
+    return None if mail.raw_stored else mail.raw_id, mail.raw_sha256, len(mail.envelope.raw), mail.blob_key
+
+
+def _claims(deliveries: Sequence[tuple[int, Mail, Delivery]]) -> list[tuple[Any, ...]]:
+    return [
+        (delivery.message_id, claim.key, mail.envelope.received_at, claim.expires_at)
+        for _, mail, delivery in deliveries
+        for claim in delivery.claims
+    ]
+
+
+def _mentions(deliveries: Sequence[tuple[int, Mail, Delivery]]) -> list[tuple[Any, ...]]:
+    """The ids that each delivery bears or cites, and the thread that it is expected in."""
+    return [
+        (delivery.message_id, delivery.mailbox_id, hash_, delivery.attachment.thread_id or delivery.thread_id)
+        for _, mail, delivery in deliveries
+        for hash_ in (id_hash(mail.rfc_message_id), *(citation.hash for citation in delivery.attachment.cites))
+    ]
 
 
 def _root(mail: Mail, delivery: Delivery) -> int:
@@ -207,34 +224,31 @@ def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
 
 
-def _mail(mail: Mail, raws: list[bytes]) -> dict[str, Any]:
-    index = None
-    if mail.deliveries and not mail.raw_stored and mail.blob_key is None:
-        index = len(raws)
-        raws.append(mail.envelope.raw)
+def _mail(mail: Mail) -> dict[str, Any]:
+    """What the deliveries of a mail share."""
     message = mail.message
+    if message is None:
+        return {}
     return {
-        "raw_id": mail.raw_id,
-        "raw": index,
-        "blob_key": mail.blob_key,
-        "raw_sha256": _hex(mail.raw_sha256),
-        "raw_size": len(mail.envelope.raw),
-        "receipt": receipt(mail.envelope, mail.auth_report),
-        "contact": _contact(mail),
-        "message": {} if message is None else _message(mail, message),
-        "parts": [] if message is None else [_part(part) for part in message.parts],
-        "deliveries": [_delivery(delivery, message) for delivery in mail.deliveries],
-        "refusals": [_refusal(mail.envelope, refused, mail.auth_report) for refused in mail.refused],
+        "receipt": receipt(mail.envelope, mail.auth_report) | {"raw_sha256": _hex(mail.raw_sha256)},
+        "contact": _contact(mail, message),
+        "message": _message(mail, message),
+        "parts": [_part(part) for part in message.parts],
     }
 
 
-def _contact(mail: Mail) -> dict[str, Any] | None:
+def _contact(mail: Mail, message: Message) -> dict[str, Any]:
     """Whom the From field names, by the address in its one spelling."""
-    message = mail.message
-    if message is None or message.from_address is None:
-        return None
+    if message.from_address is None:
+        return {}
     address = normalise(message.from_address)
-    return {"id": mail.contact_id, "address": address, "hash": _hex(id_hash(address)), "name": message.from_name}
+    return {
+        "id": mail.contact_id,
+        "address": address,
+        "hash": _hex(id_hash(address)),
+        "name": message.from_name,
+        "seen_at": mail.envelope.received_at,
+    }
 
 
 def receipt(envelope: Envelope, auth_report: Any = None) -> dict[str, Any]:
@@ -258,6 +272,7 @@ def receipt(envelope: Envelope, auth_report: Any = None) -> dict[str, Any]:
 def _message(mail: Mail, message: Message) -> dict[str, Any]:
     """The columns that all deliveries of a mail share."""
     return {
+        "tenant_id": mail.tenant_id,
         "direction": "inbound",
         "status": "received",
         "rfc_message_id": mail.rfc_message_id,
@@ -285,22 +300,34 @@ def _message(mail: Mail, message: Message) -> dict[str, Any]:
     }
 
 
-def _delivery(delivery: Delivery, message: Message | None) -> dict[str, Any]:
-    attachment = delivery.attachment
+def _delivery(n: int, mail: Mail, delivery: Delivery) -> dict[str, Any]:
+    """One delivery of the nth mail: what the write decides by, and the columns that are its message's own."""
+    attachment, message = delivery.attachment, mail.message
     return {
+        "mail": n,
         "message_id": delivery.message_id,
         "mailbox_id": delivery.mailbox_id,
         "thread_id": delivery.thread_id,
         "receipt_id": delivery.receipt_id,
         "envelope_to": [clean(text) for text in delivery.envelope_to],
+        "id_hash": _hex(id_hash(mail.rfc_message_id)),
+        "answers": attachment.reply_to,
+        "joins": attachment.thread_id,
+        "method": attachment.method,
+        "adopts": delivery.sender.dmarc != "fail",
+        "answered_status": delivery.answered_status,
+        "sender_verified": delivery.sender.verified,
         "own": {
+            "id": delivery.message_id,
+            "mailbox_id": delivery.mailbox_id,
             "kind": delivery.verdict.kind,
             "details": {
                 "kind_evidence": delivery.verdict.evidence,
                 "calendar": message.calendar if message else None,
                 "report": message.report if message else None,
             },
-            "thread_id": attachment.thread_id,
+            "thread_id": attachment.thread_id or delivery.thread_id,
+            "reply_match_status": "unmatched" if attachment.reply_to is None else "matched",
             "delivery_role": delivery.role,
             "adopts": delivery.sender.dmarc != "fail",
             "sender_verified": delivery.sender.verified,
@@ -345,7 +372,8 @@ def _part(part: PartRow) -> dict[str, Any]:
     }
 
 
-def _refusal(envelope: Envelope, refused: Refused, auth_report: Any) -> dict[str, Any]:
+def _refusal(mail: Mail, refused: Refused) -> dict[str, Any]:
+    envelope = mail.envelope
     return {
         "id": refused.id,
         "door": envelope.door.value,
@@ -353,7 +381,7 @@ def _refusal(envelope: Envelope, refused: Refused, auth_report: Any) -> dict[str
         "client_prefix": envelope.client.prefix,
         "minute": envelope.received_at.replace(second=0, microsecond=0),
         "arrival_id": envelope.arrival_id,
-        "envelope": receipt(envelope, auth_report) | {"envelope_to": [clean(text) for text in refused.recipients]},
+        "envelope": receipt(envelope, mail.auth_report) | {"envelope_to": [clean(text) for text in refused.recipients]},
         "detail": refused.detail,
         "source": envelope.source,
     }

@@ -1,6 +1,7 @@
-"""A TCP proxy between the daemon and Postgres that cuts, or holds, a connection at its COMMIT. It runs in a thread."""
+"""A TCP proxy between the daemon and Postgres that cuts, or holds, a connection as it commits. It runs in a thread."""
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,9 @@ import uvloop
 
 COMMIT = b"Q\x00\x00\x00\x0cCOMMIT;\x00"
 """How asyncpg ends a transaction: a simple Query message."""
+BEGIN = b"Q\x00\x00\x00\x0bBEGIN;\x00"
+_WRITE = re.compile(rb"P.{4}([^\x00]+)\x00[^\x00]*store_deliveries\(", re.DOTALL)
+"""A Parse message with the name that the write has on this connection."""
 _SECONDS = 30.0
 
 
@@ -26,6 +30,23 @@ class Act(Enum):
     """As CUT_AFTER, and the daemon has no connection at all until `restore`."""
     HOLD = auto()
     """The COMMIT waits for `release`."""
+
+
+class _Session:
+    """What is known of one connection. A write outside a transaction is its own COMMIT."""
+
+    def __init__(self) -> None:
+        self._writes: set[bytes] = set()
+        self._begun = False
+
+    def commits(self, data: bytes) -> bool:
+        """Whether what goes to Postgres ends a transaction. A Bind names its statement after an empty portal."""
+        if COMMIT in data:
+            self._begun = False
+            return True
+        self._begun = self._begun or BEGIN in data
+        self._writes.update(_WRITE.findall(data))
+        return not self._begun and any(b"\x00" + name + b"\x00" in data for name in self._writes)
 
 
 class Wiretap:
@@ -91,8 +112,9 @@ class Wiretap:
         self, reader: asyncio.StreamReader, near: asyncio.StreamWriter, far: asyncio.StreamWriter
     ) -> None:
         """From the daemon to Postgres."""
+        session = _Session()
         while data := await reader.read(1 << 16):
-            act = self._judge(data)
+            act = self._judge() if session.commits(data) else Act.PASS
             if act is Act.CUT_BEFORE:
                 far.transport.abort()
                 near.transport.abort()
@@ -109,9 +131,7 @@ class Wiretap:
                 return
         far.close()
 
-    def _judge(self, data: bytes) -> Act:
-        if COMMIT not in data:
-            return Act.PASS
+    def _judge(self) -> Act:
         self.commits += 1
         act = self._decide(self.commits)
         self.cuts += act in (Act.CUT_BEFORE, Act.CUT_AFTER, Act.CUT_OFF)
