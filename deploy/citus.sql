@@ -24,4 +24,5 @@ SELECT create_distributed_table('blob_trash', 'tenant_id', colocate_with => 'mai
 SELECT create_distributed_table('blob_sweeps', 'tenant_id', colocate_with => 'mailboxes');
 SELECT create_distributed_table('delivery_events', 'tenant_id', colocate_with => 'mailboxes');
 SELECT create_distributed_table('erased_tenants', 'tenant_id', colocate_with => 'mailboxes');
+SELECT create_distributed_table('blob_hosts', 'tenant_id', colocate_with => 'mailboxes');
 SELECT create_distributed_table('routes', 'tenant_id', colocate_with => 'mailboxes');

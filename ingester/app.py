@@ -29,8 +29,9 @@ from ingester.settings import Settings
 from ingester.spam import SpamGate
 from ingester.store import migrate
 from ingester.store.blobs import Blobs
-from ingester.store.db import Database
+from ingester.store.db import Database, classify
 from ingester.store.directory import Directory
+from ingester.store.hosts import conflict
 from ingester.store.housekeeping import expire_claims, expire_delivery_events, expire_events, expire_refusals
 from ingester.store.raws import Raws
 from ingester.store.refusals import Refusals
@@ -90,7 +91,8 @@ class App:
         self.raws = Raws(self.blobs)
         self._tidying = Tidying(settings=settings, database=self.database, blobs=self.blobs, now=now)
         self._retaining = Retaining(settings=settings, database=self.database, now=now)
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="scan")
+        # One: two that compute would take the interpreter from each other, and the loop would get it back late.
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="scan")
         self.resolver = resolver(settings, metrics)
         self._spam = SpamGate(settings.spam)
         self.pipeline = Pipeline(
@@ -113,7 +115,7 @@ class App:
         self._flight = Flight(limit=settings.max_bytes_in_flight)
         self._doors: list[MailDoor | HttpDoor] = []
         self._operators: HttpDoor | None = None
-        self.readiness = Readiness(self.database)
+        self.readiness = Readiness(self.database, disk=self.blobs.segments.probe)
         self._sampling = self._make_sampling()
         self._get = get or Fetcher(lambda host: addresses_of(self.resolver.lookup(), host)).get
         self._sns: Sns | None = None
@@ -274,6 +276,7 @@ class App:
         with suppress(TimeoutError):
             async with asyncio.timeout(5):
                 await self.refusals.flush()
+                await self._leave()
         if self._sns is not None:
             await self._sns.close()
         await self.mailroom.close()
@@ -285,6 +288,14 @@ class App:
         self._threads.shutdown(wait=False, cancel_futures=True)
         if self.telemetry.spans is not None:
             await self.telemetry.spans.close()
+
+    async def _leave(self) -> None:
+        """Whoever comes after us need not wait until we are forgotten. Nothing depends on it."""
+        try:
+            await self._tidying.leave()
+        except Exception as error:
+            if classify(error) is None:
+                raise
 
     async def _clean(self) -> None:
         """Remove what is over its time, in small steps."""
@@ -301,6 +312,15 @@ async def check_schema(settings: Settings) -> list[str]:
     connection = await database.connect()
     try:
         return await migrate.check(connection)
+    finally:
+        await connection.close()
+
+
+async def check_hosts(settings: Settings) -> str | None:
+    """Why this host must not serve this database, in a sentence. Raises what the database raises when it is away."""
+    connection = await Database(settings).connect()
+    try:
+        return await conflict(connection, settings.blobs)
     finally:
         await connection.close()
 

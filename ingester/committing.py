@@ -6,6 +6,7 @@ others are committed one by one, and the bad one is buried.
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -24,7 +25,7 @@ from ingester.settings import Settings
 from ingester.store.blobs import Blobs
 from ingester.store.db import Connection, Database, Trouble, classify, provoke_data_fault
 from ingester.store.finding import find
-from ingester.store.messages import Written, write
+from ingester.store.messages import Written, is_one_statement, write
 from ingester.store.provider_events import EventConflict
 from ingester.store.refusals import Refusals
 from ingester.telemetry import Stage, Telemetry
@@ -33,6 +34,12 @@ from ingester.telemetry.watch import Timing
 
 BATCH_BYTES = 16 << 20
 """Bytes of raw mail that share a commit at most."""
+LARGE_BYTES = 1 << 20
+"""From here on a mail has a commit of its own, and no small one waits for it."""
+ENOUGH = 8
+"""Mails that are worth a further commit while another is on its way. Half the CPU of a commit is its own, not its
+mails': measured on two cores with 50 connections, Postgres needs a quarter less with 8 a commit than with 3.
+"""
 
 _log = structlog.get_logger(__name__)
 
@@ -68,18 +75,26 @@ class Committing:
         self._refusals = refusals
         self._telemetry = telemetry
         store = settings.store
-        self._batcher: Batcher[_Waiting, Outcome] = Batcher(
+        # Of the connections one half stays for all others who ask.
+        runners = max(1, store.connections // 4)
+        self._small = self._lane(runners, most=store.batch, enough=min(ENOUGH, store.batch))
+        self._large = self._lane(runners, most=1, enough=1)
+
+    def _lane(self, runners: int, *, most: int, enough: int) -> "Batcher[_Waiting, Outcome]":
+        return Batcher(
             self._settle,
             weigh=lambda waiting: len(waiting.case.envelope.raw),
-            runners=max(1, store.connections // 2),
-            most=store.batch,
+            runners=runners,
+            most=most,
             heaviest=BATCH_BYTES,
+            enough=enough,
         )
 
     def submit(self, case: Case) -> "asyncio.Future[Outcome]":
         """Commit one mail, together with what else waits. The outcome says what became of it."""
         timing = self._telemetry.stage(Stage.QUEUE, case.envelope.arrival_id)
-        return self._batcher.submit(_Waiting(case=case, timing=timing))
+        lane = self._large if len(case.envelope.raw) >= LARGE_BYTES else self._small
+        return lane.submit(_Waiting(case=case, timing=timing))
 
     async def _settle(self, batch: Sequence["_Waiting"]) -> list[Outcome]:
         for waiting in batch:
@@ -127,8 +142,12 @@ class Committing:
         return [kept]
 
     async def _attempt(self, cases: Sequence[Case], placing: Placing) -> list[Outcome]:
-        """One read, the judging, one write per tenant, one commit; between them the uploads, if bytes go elsewhere."""
+        """One read, the judging, one write per tenant, one commit; bytes that go elsewhere are there before it."""
         async with self._database.connection() as connection:
+            if self._blobs.in_segments:
+                await self._blobs.segments.claim(connection)
+                judged = placing.append(await self._judge(connection, cases))
+                return await self._commit(connection, judged, placing)
             judged = await self._judge(connection, cases)
             if not self._blobs.on:
                 return await self._commit(connection, judged)
@@ -153,9 +172,12 @@ class Committing:
             for case, group in zip(cases, wanted, strict=True)
         ]
 
-    async def _commit(self, connection: Connection, judged: Sequence[tuple[Case, Judgement]]) -> list[Outcome]:
+    async def _commit(
+        self, connection: Connection, judged: Sequence[tuple[Case, Judgement]], placing: Placing | None = None
+    ) -> list[Outcome]:
+        """`placing` has bytes that are on their way, which the commit is to wait for."""
         with self._telemetry.stage(Stage.COMMIT, *_mails(case for case, _ in judged)):
-            written = await self._write(connection, judged)
+            written = await self._write(connection, judged, placing)
         self._telemetry.metrics.observe(COMMIT_MAILS, len(judged))
         for (case, judgement), rows in zip(judged, written, strict=True):
             tally.written(self._telemetry.metrics, case, judgement, rows)
@@ -163,12 +185,12 @@ class Committing:
         return [outcome(case, judgement, rows) for (case, judgement), rows in zip(judged, written, strict=True)]
 
     async def _write(
-        self, connection: Connection, judged: Sequence[tuple[Case, Judgement]]
+        self, connection: Connection, judged: Sequence[tuple[Case, Judgement]], placing: Placing | None
     ) -> list[list[tuple[UUID, Written]]]:
         """Write all mails, grouped by tenant in key order, in one transaction."""
         written: list[list[tuple[UUID, Written]]] = [[] for _ in judged]
         tenants = sorted({mail.tenant_id for _, judgement in judged for mail in judgement.mails})
-        async with connection.transaction():
+        async with nullcontext() if self._is_one_statement(judged, tenants) else connection.transaction():
             for tenant_id in tenants:
                 group = [
                     (index, mail)
@@ -178,11 +200,19 @@ class Committing:
                 ]
                 for row in await write(connection, tenant_id, [mail for _, mail in group]):
                     written[group[row.mail][0]].append((tenant_id, row))
+            if placing is not None:
+                await placing.landed(min(case.deadline for case, _ in judged))
+                self._faults.hit("appended")
             if self._faults.hit("commit") == "data":
                 await provoke_data_fault(connection)
             self._faults.hit("before_commit")
             self._faults.soon("during_commit", asyncio.get_running_loop().call_soon)
         return written
+
+    def _is_one_statement(self, judged: Sequence[tuple[Case, Judgement]], tenants: Sequence[UUID]) -> bool:
+        """Whether the write is a transaction by itself: a BEGIN and a COMMIT cost a round trip each."""
+        alone = all(is_one_statement(mail) for _, judgement in judged for mail in judgement.mails)
+        return alone and len(tenants) == 1 and not self._faults.points
 
     def _conflict(self, case: Case) -> Outcome:
         """Refuse the whole event: which of the tenants knows another mail by its id is nobody's business."""

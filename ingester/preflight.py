@@ -15,6 +15,7 @@ from pathlib import Path
 from ingester.auth.dns_servers import NoNameserver
 from ingester.configured import resolver
 from ingester.settings import Listen, Settings, UnixListen
+from ingester.store.hosts import FILES
 from ingester.store.objects import MissingExtra, ObjectsUnavailable, open_objects, require_extra
 from ingester.telemetry import tracing
 from ingester.transport.sockets import bind
@@ -32,6 +33,7 @@ def faults(settings: Settings, *, held: Collection[str] = ()) -> list[str]:
         *certificate(settings),
         *nameservers(settings),
         *objects(settings),
+        *segments(settings),
         *traces(settings),
         *listeners(settings, held),
     ]
@@ -68,17 +70,36 @@ def nameservers(settings: Settings) -> Iterator[str]:
 
 def objects(settings: Settings) -> Iterator[str]:
     """Objects that can never be had."""
+    stored = not settings.blobs.startswith(("postgres", FILES))
     try:
-        if settings.ses.buckets or settings.blobs != "postgres":
+        if settings.ses.buckets or stored:
             require_extra()
     except MissingExtra as error:
         yield f"INGESTER_BLOBS and INGESTER_SES__BUCKETS: {error}"
         return
     try:
-        if settings.blobs != "postgres":
+        if stored:
             open_objects(settings.blobs, settings.s3)
     except ObjectsUnavailable as error:
         yield f"INGESTER_BLOBS cannot be used: it lacks an account or a key ({error})"
+
+
+def segments(settings: Settings) -> Iterator[str]:
+    """A directory that cannot be written to. The daemon makes it, but not what is above it: that may be a disk."""
+    if not settings.blobs.startswith(FILES):
+        return
+    directory = Path(settings.blobs.removeprefix(FILES))
+    parent = directory.parent
+    if directory.exists() and not directory.is_dir():
+        yield f"INGESTER_BLOBS: {directory} is no directory: remove it, or name another"
+    elif not directory.exists() and not parent.is_dir():
+        yield f"INGESTER_BLOBS: {parent} is no directory: make it, or mount its disk"
+    elif not os.access(directory if directory.exists() else parent, os.R_OK | os.W_OK | os.X_OK):
+        where = directory if directory.exists() else parent
+        yield (
+            f"INGESTER_BLOBS: this user may not write to {where}: change its owner or mode, and let systemd allow it "
+            "(StateDirectory= or ReadWritePaths=)"
+        )
 
 
 def traces(settings: Settings) -> Iterator[str]:

@@ -1,16 +1,21 @@
-"""Where the raw bytes of a test lie: each test of the main job runs with them in Postgres, and again in a real S3.
+"""Where the raw bytes of a test lie: each test of the main job runs with them in Postgres, in a real S3, in segments.
 
-A module asks for it by `pytestmark = pytest.mark.usefixtures("blobs")`. The runs in S3 are of the long tier, those of
-tests with the mark `s3` of every day.
+A module asks for it by `pytestmark = pytest.mark.usefixtures("blobs")`. The runs in S3 and in segments are of the long
+tier, those of tests with the mark `s3` of every day.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import pytest
 
+from ingester.core.ids import SYSTEM_TENANT
+from ingester.store.segments.record import Record
+from ingester.store.segments.shelf import Shelf, spot_of, url_of
 from tests.daemon import OF_THIS_TEST
 from tests.swift import Swift
 
@@ -37,6 +42,10 @@ class Bucket:
         """What lies in it."""
         return {f"s3://{self.name}/{key}" for key in self.server.keys(self.name)}
 
+    def tenants(self) -> set[UUID]:
+        """Whose mails lie in it."""
+        return {UUID(url.split("/")[-2]) for url in self.urls()}
+
     def read(self, url: str) -> bytes:
         """One object, by its URL."""
         parts = urlsplit(url)
@@ -44,30 +53,85 @@ class Bucket:
         return self.server.read(self.name, parts.path.lstrip("/"))
 
 
-_used: list[Bucket] = []
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Directory:
+    """A directory of segments, the test's own."""
+
+    path: Path
+
+    @property
+    def url(self) -> str:
+        return f"file://{self.path}"
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """As environment variables."""
+        return {"INGESTER_BLOBS": self.url}
+
+    @property
+    def shelf(self) -> Shelf:
+        return Shelf(self.path)
+
+    def records(self) -> list[tuple[str, Record]]:
+        """What lies in it, erased or not, by URL."""
+        return [
+            (url_of(self.path, segment, one.offset), one)
+            for segment in self.shelf.segments()
+            for one in self.shelf.walk(segment)
+            if isinstance(one, Record)
+        ]
+
+    def urls(self) -> set[str]:
+        """What lies in it and is not erased."""
+        return {url for url, one in self.records() if one.live}
+
+    def tenants(self) -> set[UUID]:
+        """Whose mails lie in it."""
+        return {one.tenant_id for _, one in self.records() if one.live}
+
+    def read(self, url: str) -> bytes:
+        """One record, by its URL."""
+        _, spot = spot_of(url, SYSTEM_TENANT, SYSTEM_TENANT)
+        (one,) = [one for name, one in self.records() if name == url]
+        data = self.shelf.path(spot.segment).read_bytes()
+        return data[one.start : one.end]
+
+    def holds(self, text: bytes) -> bool:
+        """Whether any file has these bytes in it."""
+        return any(text in path.read_bytes() for path in self.path.iterdir())
+
+
+Place = Bucket | Directory
+_used: list[Place] = []
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Each test of a module that asks for `blobs` runs twice; with `s3(only=True)` in S3 alone."""
+    """Each test of a module that asks for `blobs` runs thrice; with `s3(only=True)` or `segments(only=True)` once."""
     if "blobs" in metafunc.fixturenames:
-        mark = metafunc.definition.get_closest_marker("s3")
-        s3 = pytest.param("s3", marks=() if mark else (pytest.mark.long,))
-        places = [s3] if mark and mark.kwargs.get("only") else ["postgres", s3]
-        metafunc.parametrize("blobs", places, indirect=True)
+        marks = {name: metafunc.definition.get_closest_marker(name) for name in ("s3", "segments")}
+        only = [name for name, mark in marks.items() if mark and mark.kwargs.get("only")]
+        rare = () if any(marks.values()) else (pytest.mark.long,)
+        outside = [pytest.param(name, marks=rare) for name in only or marks]
+        metafunc.parametrize("blobs", outside if only else ["postgres", *outside], indirect=True)
 
 
 @pytest.fixture
-def blobs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket | None]:
-    """The bucket of this test, which every daemon, command and `load` of it is told of; None with Postgres."""
+def blobs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Place | None]:
+    """The place of this test, which every daemon, command and `load` of it is told of; None with Postgres."""
     if request.param == "postgres":
         yield None
         return
-    one: Bucket = request.getfixturevalue("bucket")
+    one: Place = Directory(path=tmp_path / "segments") if request.param == "segments" else _bucket(request)
     for name, value in one.settings.items():
         monkeypatch.setitem(OF_THIS_TEST, name, value)
     _used.append(one)
     yield one
     _used.pop()
+
+
+def _bucket(request: pytest.FixtureRequest) -> Bucket:
+    found: Bucket = request.getfixturevalue("bucket")
+    return found
 
 
 @pytest.fixture
@@ -81,6 +145,6 @@ def stored_bytes(row: Mapping[str, Any]) -> bytes:
     return bytes(row["data"]) if row["blob_key"] is None else _used[-1].read(row["blob_key"])
 
 
-def current() -> Bucket | None:
-    """The bucket of the test that runs, if it has one."""
+def current() -> Place | None:
+    """The place of the test that runs, if it has one outside Postgres."""
     return _used[-1] if _used else None

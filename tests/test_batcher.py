@@ -25,8 +25,16 @@ class Handler:
         return [work * 2 for work in works]
 
 
-def make(handler: Handler, *, runners: int = 1, most: int = 4, heaviest: int = 100) -> Batcher[int, int]:
-    return Batcher(handler, weigh=abs, runners=runners, most=most, heaviest=heaviest)
+def make(
+    handler: Handler, *, runners: int = 1, most: int = 4, heaviest: int = 100, enough: int = 1
+) -> Batcher[int, int]:
+    return Batcher(handler, weigh=abs, runners=runners, most=most, heaviest=heaviest, enough=enough)
+
+
+async def turns() -> None:
+    """Let everything happen that is due."""
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 async def test_a_first_piece_goes_alone_and_what_waits_meanwhile_goes_together() -> None:
@@ -59,6 +67,60 @@ async def test_no_more_runners_than_allowed() -> None:
     assert len(handler.batches) <= 2
     handler.gate.set()
     assert await asyncio.gather(*futures) == [0, 2, 4, 6, 8]
+
+
+async def test_a_further_batch_begins_only_with_enough_to_do() -> None:
+    handler = Handler()
+    batcher = make(handler, runners=2, enough=3)
+    futures = [batcher.submit(1)]
+    await turns()
+    futures += [batcher.submit(2), batcher.submit(3)]
+    await turns()
+    assert handler.batches == [[1]]
+    futures.append(batcher.submit(4))
+    await turns()
+    assert handler.batches == [[1], [2, 3, 4]]
+    futures += [batcher.submit(n) for n in (5, 6, 7)]
+    await turns()
+    assert len(handler.batches) == 2
+    handler.gate.set()
+    assert await asyncio.gather(*futures) == [2, 4, 6, 8, 10, 12, 14]
+
+
+async def test_of_two_runners_the_last_takes_what_little_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first to end leaves it to the other; who ends last leaves nothing."""
+    monkeypatch.setattr("ingester.batcher.PATIENCE_SECONDS", 60.0)
+    handler = Handler()
+    batcher = make(handler, runners=2, enough=2)
+    futures = [batcher.submit(1)]
+    await turns()
+    futures += [batcher.submit(2), batcher.submit(3)]
+    await turns()
+    futures.append(batcher.submit(4))
+    handler.gate.set()
+    async with asyncio.timeout(5):
+        assert await asyncio.gather(*futures) == [2, 4, 6, 8]
+    assert handler.batches == [[1], [2, 3], [4]]
+
+
+async def test_little_work_does_not_wait_for_a_batch_that_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingester.batcher.PATIENCE_SECONDS", 0.001)
+    stuck, free = asyncio.Event(), asyncio.Event()
+
+    async def handle(works: Sequence[int]) -> list[int]:
+        await (stuck if 1 in works else free).wait()
+        return list(works)
+
+    free.set()
+    batcher: Batcher[int, int] = Batcher(handle, weigh=abs, runners=2, most=4, heaviest=100, enough=4)
+    first = batcher.submit(1)
+    await turns()
+    for n in range(2, 5):
+        async with asyncio.timeout(5):
+            assert await batcher.submit(n) == n
+    assert not first.done()
+    stuck.set()
+    assert await first == 1
 
 
 async def test_a_failing_batch_tells_its_own_and_the_next_goes_on() -> None:

@@ -1,22 +1,25 @@
-"""`ingester blobs`: the object store that holds the raw mails, where INGESTER_BLOBS names one."""
+"""`ingester blobs`: raw mails outside Postgres, in the object store or the directory that INGESTER_BLOBS names."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
 
-from ingester.cli.context import Fail, json_option, print_facts, print_json, run, with_database
+from ingester.cli.context import Fail, json_option, print_facts, print_json, run, settings_of, with_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ingester.settings import Settings
+    from ingester.store.segments.relinking import Relinked
+    from ingester.store.segments.shelf import Health, Shelf
     from ingester.store.sweeping import Swept
     from ingester.store.trash import Emptied
 
 
 @click.group()
 def blobs() -> None:
-    """The object store that holds the raw mails."""
+    """The object store, or the directory of segments, that holds the raw mails."""
 
 
 @blobs.command()
@@ -90,3 +93,85 @@ async def _sweep(
     finally:
         await store.close()
         await database.close()
+
+
+@blobs.command()
+@json_option
+@click.pass_context
+def verify(context: click.Context, *, as_json: bool) -> None:
+    """Read every segment of INGESTER_BLOBS on this host and hold it against its checksums. Nothing is changed.
+
+    Exit status 1 where anything is damaged. What is torn at the end of a segment that nobody has sealed is no damage.
+    """
+    shelf = _shelf(settings_of(context))
+    found = run(_examined(shelf))
+    damaged = [one for one in found if one.sealed and not one.well]
+    if as_json:
+        print_json(found)
+    else:
+        facts: dict[str, object] = {
+            "segments": f"{len(found)}, {sum(one.sealed for one in found)} of them sealed",
+            "mails": f"{sum(one.records - one.dead for one in found)}",
+            "erased": f"{sum(one.dead for one in found)}",
+        }
+        print_facts(facts)
+        for one in damaged:
+            seal = "" if one.seal_fits else ", its seal does not fit"
+            click.echo(f"{one.segment}: {one.damaged} mails are damaged, {one.gaps:,} bytes are no mail{seal}")
+    if damaged:
+        raise Fail(f"{len(damaged)} segments are damaged: what a backup has of them is better")
+
+
+@blobs.command()
+@click.option("--apply", is_flag=True, help="Do it; without this rows are only counted.")
+@json_option
+@click.pass_context
+def relink(context: click.Context, *, apply: bool, as_json: bool) -> None:
+    """Let rows name the segments that hold their mails, where nothing is at the place that they name.
+
+    After a restore, or when the directory was moved. A dry run unless --apply.
+    """
+    settings = with_database(context)
+    done = run(_relinked(settings, _shelf(settings), apply=apply))
+    if as_json:
+        print_json(done)
+        return
+    print_facts({"mails in segments": f"{done.records:,}", "rows that name another place": f"{done.rows:,}"})
+    if not apply:
+        click.echo("Nothing was changed: add --apply to do it.")
+
+
+async def _relinked(settings: "Settings", shelf: "Shelf", *, apply: bool) -> "Relinked":
+    from ingester.store.db import Database
+    from ingester.store.segments.relinking import relink
+
+    database = Database(settings)
+    await database.open()
+    try:
+        return await relink(database, shelf, apply=apply)
+    finally:
+        await database.close()
+
+
+def _shelf(settings: "Settings") -> "Shelf":
+    """The directory of the settings. Fails where they name none."""
+    from pathlib import Path
+
+    from ingester.store.hosts import FILES
+    from ingester.store.segments.shelf import Shelf
+
+    if not settings.blobs.startswith(FILES):
+        raise Fail("INGESTER_BLOBS names no directory of segments")
+    return Shelf(Path(settings.blobs.removeprefix(FILES)))
+
+
+async def _examined(shelf: "Shelf") -> "list[Health]":
+    import asyncio
+
+    from ingester.store.objects import ObjectMissing
+
+    found = []
+    for segment in await asyncio.to_thread(shelf.segments):
+        with suppress(ObjectMissing):  # compacted meanwhile
+            found.append(await asyncio.to_thread(shelf.examine, segment))
+    return found

@@ -109,7 +109,7 @@ def _ready(settings: Settings, *, do_migrate: bool) -> None:
 
     import structlog
 
-    from ingester.app import apply_schema, check_schema
+    from ingester.app import apply_schema, check_hosts, check_schema
     from ingester.store.db import classify
     from ingester.store.migrate import MigrationError
 
@@ -118,6 +118,7 @@ def _ready(settings: Settings, *, do_migrate: bool) -> None:
         if do_migrate:
             log.info("migrated", applied=asyncio.run(apply_schema(settings)))
         pending = asyncio.run(check_schema(settings))
+        conflict = None if pending else asyncio.run(check_hosts(settings))
     except MigrationError as error:
         raise Fail(str(error)) from error
     except Exception as error:
@@ -128,3 +129,5 @@ def _ready(settings: Settings, *, do_migrate: bool) -> None:
     if pending:
         names = ", ".join(pending)
         raise Fail(f"The database lacks migrations ({names}): run `ingester migrate` or `serve --migrate`.")
+    if conflict:
+        raise Fail(conflict)

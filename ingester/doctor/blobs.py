@@ -1,9 +1,11 @@
-"""The object store: can a raw mail be written there, read again, and deleted?"""
+"""Where raw mails lie: can one be written there, read again, and deleted?"""
 
 from collections.abc import Sequence
 
+from ingester.doctor import segments
 from ingester.doctor.finding import Finding, Pen
 from ingester.doctor.patient import Patient
+from ingester.store.hosts import FILES
 from ingester.store.objects import MissingExtra, ObjectMissing, ObjectsUnavailable, open_objects
 
 FOLDER = "doctor"
@@ -14,10 +16,18 @@ _pen = Pen("blobs")
 
 
 async def look(patient: Patient) -> Sequence[Finding]:
+    """Wherever they lie, other hosts that keep segments are told of."""
+    if patient.settings.blobs.startswith(FILES):
+        return await segments.look(patient)
+    others = await segments.look_at_hosts(patient)
+    if patient.settings.blobs == "postgres":
+        return [*others, _pen.ok("raw mails lie in Postgres")]
+    return [*others, *(await _objects(patient))]
+
+
+async def _objects(patient: Patient) -> Sequence[Finding]:
     """Write one small object, read it, delete it."""
     settings = patient.settings
-    if settings.blobs == "postgres":
-        return [_pen.ok("raw mails lie in Postgres")]
     key = f"{FOLDER}/{patient.random_label}"
     done = "opened"
     try:

@@ -12,6 +12,7 @@ from typing import Final
 from ingester.doctor.finding import Finding, Pen
 from ingester.doctor.patient import NoDatabase, Patient
 from ingester.store.db import Unavailable, classify
+from ingester.store.hosts import FILES
 from ingester.store.survey import server
 
 GIB: Final = 1 << 30
@@ -48,7 +49,10 @@ async def look_at_disk(patient: Patient) -> Sequence[Finding]:
         places["the database"] = Path(seen.directory)
     elif seen is not None:
         note = [_disk.ok("how much room the database's disk has cannot be seen from here")]
-    if patient.settings.blobs == "postgres":
+    if patient.settings.blobs.startswith(FILES):
+        directory = Path(patient.settings.blobs.removeprefix(FILES))
+        places["raw mails"] = directory if directory.is_dir() else directory.parent
+    elif patient.settings.blobs == "postgres":
         note.append(_disk.ok("raw mails lie in the database"))
     return [*(await asyncio.to_thread(_spaces, places)), *note]
 

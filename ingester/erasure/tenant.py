@@ -1,6 +1,5 @@
 """Erasing a tenant: nothing more is let in, every row goes, then its objects, and the tenant itself last."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
@@ -95,8 +94,7 @@ async def _delete_objects(database: Database, blobs: Blobs, tenant_id: UUID) -> 
     if left or not blobs.on:
         return left
     try:
-        stray = [one.url async for one in blobs.list(tenant_id)]
+        stray = [one async for one in blobs.list(tenant_id)]
     except (ObjectsUnavailable, MissingExtra):
         return 1
-    results = await asyncio.gather(*(blobs.delete(url) for url in stray), return_exceptions=True)
-    return sum(result is not None for result in results)
+    return sum(result is not None for result in await blobs.remove(stray))

@@ -6,7 +6,7 @@ one connection, and who asks when it has hung for a second is told so at once.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Final
 
@@ -29,17 +29,31 @@ class Fault(StrEnum):
     """It cannot be reached, or does not answer in time."""
     MIGRATIONS = "migrations"
     """It lacks some, or has others."""
+    DISK = "disk"
+    """Raw mails cannot be written to their segments."""
+
+
+async def _no_disk() -> str:
+    return ""
 
 
 class Readiness:
     """One per process."""
 
-    def __init__(self, database: Database, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        disk: Callable[[], Awaitable[str]] = _no_disk,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`disk` says why raw mails cannot be written, or nothing."""
         self.listening = False
         self.draining = False
         self.replaced = False
         """Another worker has taken over: what this one drains is no matter of the daemon's readiness."""
         self._database = database
+        self._disk = disk
         self._clock = clock
         self._migrated = False
         self._fault: Fault | None = Fault.DATABASE
@@ -90,4 +104,6 @@ class Readiness:
             else:  # what is complete once stays so: migrations only go forward
                 async with asyncio.timeout(QUERY_SECONDS):
                     self._migrated = not await check(connection)
-        return None if self._migrated else Fault.MIGRATIONS
+        if not self._migrated:
+            return Fault.MIGRATIONS
+        return Fault.DISK if await self._disk() else None

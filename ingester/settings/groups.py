@@ -218,6 +218,11 @@ class Store(Group):
     commit_seconds: float = Field(60, gt=0, description="how long after the final dot a mail may wait for its commit")
     batch: int = Field(16, ge=1, le=256, description="mails that may share a commit")
     uploads: int = Field(16, ge=1, le=256, description="mails on their way to the object store at once, per worker")
+    segment_bytes: int = Field(
+        256 * MIB,
+        ge=MIB,
+        description="size from which a segment is sealed and another begun, where raw bytes live in files",
+    )
     orphan_hours: float = Field(
         24, ge=1, description="age from which an object without a mail is deleted from the object store"
     )

@@ -93,8 +93,8 @@ def _postgres(url: SecretStr) -> SecretStr:
 def _blobs(value: str) -> str:
     if value == "postgres":
         return value
-    if value.startswith("file:///"):
-        raise ValueError("a directory cannot be used yet")
+    if value.startswith("file:"):
+        return _directory(value)
     parts = urlsplit(value)
     if (
         parts.scheme not in ("s3", "gs", "az")
@@ -104,8 +104,20 @@ def _blobs(value: str) -> str:
         or parts.fragment
         or not _is_prefix(parts.path.strip("/"))
     ):
-        raise ValueError("must be `postgres`, or like s3://bucket/prefix, gs://bucket/prefix or az://container/prefix")
+        raise ValueError(
+            "must be `postgres`, or like file:///directory, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
+        )
     return value.rstrip("/")
+
+
+def _directory(url: str) -> str:
+    """An absolute directory in its one spelling, taken letter by letter: no name in it is written with a %."""
+    path = url.removeprefix("file://").rstrip("/")
+    if not url.startswith("file:///") or not _is_prefix(path.removeprefix("/")) or set(path) & set("%?#"):
+        raise ValueError("must be like file:///var/lib/ingester/segments, an absolute directory without % ? # and dots")
+    if path == "":
+        raise ValueError("must be like file:///var/lib/ingester/segments, not the root of all")
+    return f"file://{path}"
 
 
 def _is_prefix(path: str) -> bool:

@@ -59,7 +59,9 @@ class Settings(BaseSettings):
     )
     dev_dir: Path = Field(Path(".ingester"), description="where `ingester dev` keeps its database")
     blobs: Blobs = Field(
-        "postgres", description="where the raw bytes live: `postgres`, or like `s3://bucket/prefix`, `gs://…`, `az://…`"
+        "postgres",
+        description="where the raw bytes live: `postgres`, or like `file:///directory` (of this host alone), "
+        "`s3://bucket/prefix`, `gs://…`, `az://…`",
     )
     inbound_token: Secret | None = Field(
         None, description="what providers show to hand in mail by HTTP, at least 32 characters"

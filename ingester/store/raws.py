@@ -1,8 +1,9 @@
-"""Reading raw mails, whole or by ranges, wherever each of them lies: in Postgres or in an object store."""
+"""Reading raw mails, whole or by ranges, wherever each of them lies: in Postgres, an object store, or a segment."""
 
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
-from ingester.store.blobs import Blobs
+from ingester.store.blobs import Blobs, Named
 from ingester.store.db import Connection
 from ingester.store.objects import ObjectMissing, ObjectTooLarge
 
@@ -22,11 +23,10 @@ class Raws:
             raise LookupError("the raw mail is gone")
         if row["blob_key"] is None:
             return bytes(row["data"])
-        try:
-            data = await self._blobs.read(row["blob_key"], max_bytes=row["size"])
-        except (ObjectMissing, ObjectTooLarge) as error:
-            raise LookupError("the object of the raw mail is gone or was changed") from error
-        if len(data) != row["size"]:
+        size = row["size"]
+        named = Named(tenant_id=tenant_id, raw_id=raw_id, url=row["blob_key"])
+        data = await self._outside(connection, named, lambda one: self._blobs.read(one, max_bytes=size))
+        if len(data) != size:
             raise LookupError("the object of the raw mail is shorter")
         return data
 
@@ -49,10 +49,21 @@ class Raws:
         if row["blob_key"] is None:
             piece = bytes(row["piece"])
         else:
-            try:
-                piece = await self._blobs.read_range(row["blob_key"], offset, length)
-            except ObjectMissing as error:
-                raise LookupError("the object of the raw mail is gone or was changed") from error
+            named = Named(tenant_id=tenant_id, raw_id=raw_id, url=row["blob_key"])
+            piece = await self._outside(connection, named, lambda one: self._blobs.read_range(one, offset, length))
         if len(piece) != length:
             raise LookupError("the raw mail is shorter")
         return piece
+
+    async def _outside(self, connection: Connection, named: Named, read: Callable[[Named], Awaitable[bytes]]) -> bytes:
+        """Read bytes that lie outside Postgres. They may be moved meanwhile: then they are where the row says now."""
+        while True:
+            try:
+                return await read(named)
+            except (ObjectMissing, ObjectTooLarge) as error:
+                now = await connection.fetchval(
+                    "SELECT blob_key FROM raws WHERE tenant_id = $1 AND id = $2", named.tenant_id, named.raw_id
+                )
+                if now is None or now == named.url:
+                    raise LookupError("the object of the raw mail is gone or was changed") from error
+                named = Named(tenant_id=named.tenant_id, raw_id=named.raw_id, url=now)

@@ -65,6 +65,7 @@ RIGHTS: Final[Mapping[str, Rights]] = {
     "delivery_events": Rights(runtime="SIUD", api="SU"),
     "blob_trash": Rights(runtime="SID"),
     "blob_sweeps": Rights(runtime="SIUD"),
+    "blob_hosts": Rights(runtime="SIUD"),
 }
 
 _WORDS: Final = {"S": "SELECT", "I": "INSERT", "U": "UPDATE", "D": "DELETE"}

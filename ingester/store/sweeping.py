@@ -5,7 +5,6 @@ do, nor what belongs to a tenant that this database does not know, nor what is n
 tenant: a copy of a database knows nothing of what has come since.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Final
 from ingester.core.ids import SYSTEM_TENANT
 from ingester.store.blobs import Blobs, Lying
 from ingester.store.db import Connection, Database
+from ingester.store.segments.shelf import name_of
 
 PAGE: Final = 500
 """Objects that are held against the rows, and deleted, together."""
@@ -44,17 +44,19 @@ async def sweep(
     before: datetime,
     apply: bool,
     force: bool = False,
+    since: datetime | None = None,
     watch: Callable[[int], None] = lambda _: None,
 ) -> Swept:
     """Go through the place; delete what is older than `before` and has no mail, if told to `apply`.
 
-    Raises NotOurs, unless told to `force`, where most of a page has none; and ObjectsUnavailable.
+    Raises NotOurs, unless told to `force`, where most of a page has none; and ObjectsUnavailable. `since`: segments
+    that were sealed before were gone through already, and nothing in them can have lost its row unnoticed.
     """
     objects = orphans = size = 0
-    async for page in _pages(blobs):
+    async for page in _pages(blobs, since):
         old = [one for one in page if one.since < before]
         async with database.connection() as connection:
-            found = await _without_mail(connection, old, newest_too=force)
+            found = await _without_mail(connection, old, newest_too=force, by_name=blobs.in_segments)
         if len(found) > max(FEW, len(old) // 2) and apply and not force:
             raise NotOurs(f"{len(found)} of {len(old)} old objects in a row have no mail in this database")
         if apply:
@@ -66,9 +68,9 @@ async def sweep(
     return Swept(objects=objects, orphans=orphans, bytes=size)
 
 
-async def _pages(blobs: Blobs) -> AsyncIterator[Sequence[Lying]]:
+async def _pages(blobs: Blobs, since: datetime | None) -> AsyncIterator[Sequence[Lying]]:
     page: list[Lying] = []
-    async for one in blobs.list():
+    async for one in blobs.list(since=since):
         page.append(one)
         if len(page) == PAGE:
             yield page
@@ -77,12 +79,20 @@ async def _pages(blobs: Blobs) -> AsyncIterator[Sequence[Lying]]:
         yield page
 
 
-async def _without_mail(connection: Connection, objects: Sequence[Lying], *, newest_too: bool) -> list[Lying]:
-    """Those of a known tenant that have no row, though a later mail of the tenant has one; all of erased tenants."""
+async def _without_mail(
+    connection: Connection, objects: Sequence[Lying], *, newest_too: bool, by_name: bool
+) -> list[Lying]:
+    """Those of a known tenant that have no row, though a later mail of the tenant has one; all of erased tenants.
+
+    `by_name`: nor have those whose row names another place. Only the end of a name counts, which no two records share:
+    a directory may have several names.
+    """
     rows = await connection.fetch(
         """
-        SELECT o.n FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS o(tenant_id, raw_id, n)
-        WHERE NOT EXISTS (SELECT FROM raws r WHERE r.tenant_id = o.tenant_id AND r.id = o.raw_id)
+        SELECT o.n FROM unnest($1::uuid[], $2::uuid[], $4::text[]) WITH ORDINALITY AS o(tenant_id, raw_id, name, n)
+        WHERE NOT EXISTS (
+            SELECT FROM raws r WHERE r.tenant_id = o.tenant_id AND r.id = o.raw_id
+            AND (o.name IS NULL OR right(r.blob_key, length(o.name)) = o.name))
           AND (EXISTS (SELECT FROM tenants t WHERE t.id = o.tenant_id)
                AND ($3 OR EXISTS (SELECT FROM raws r WHERE r.tenant_id = o.tenant_id AND r.id > o.raw_id))
                OR EXISTS (SELECT FROM erased_tenants e WHERE e.tenant_id = o.tenant_id))
@@ -91,12 +101,13 @@ async def _without_mail(connection: Connection, objects: Sequence[Lying], *, new
         [one.tenant_id for one in objects],
         [one.raw_id for one in objects],
         newest_too,
+        [name_of(one.url) if by_name else None for one in objects],
     )
     return [objects[row["n"] - 1] for row in rows]
 
 
 async def _delete(blobs: Blobs, objects: Sequence[Lying]) -> None:
-    for failed in await asyncio.gather(*(blobs.delete(one.url) for one in objects), return_exceptions=True):
+    for failed in await blobs.remove(objects):
         if failed is not None:
             raise failed
 

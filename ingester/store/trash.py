@@ -3,13 +3,12 @@
 A deletion that fails is tried again; what has a row in `raws` is never deleted.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from ingester.store.blobs import Blobs, bucket_of
+from ingester.store.blobs import Blobs, Named, bucket_of
 from ingester.store.db import Connection, Database
 from ingester.store.objects import MissingExtra, ObjectsUnavailable
 
@@ -56,13 +55,6 @@ async def waits(connection: Connection, tenant_id: UUID, raw_id: UUID) -> bool:
     return bool(await connection.fetchval(statement, tenant_id, raw_id))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Piece:
-    tenant_id: UUID
-    raw_id: UUID
-    blob_key: str
-
-
 async def empty(database: Database, blobs: Blobs) -> Emptied:
     """Delete what lies in the trash, page by page. No connection is held while the store is at work.
 
@@ -77,14 +69,14 @@ async def empty(database: Database, blobs: Blobs) -> Emptied:
         if not page:
             return Emptied(deleted=deleted, left=left)
         after = (page[-1].tenant_id, page[-1].raw_id)
-        done = await _delete([one for one in page if bucket_of(one.blob_key) not in away], blobs, away)
+        done = await _delete([one for one in page if bucket_of(one.url) not in away], blobs, away)
         async with database.connection() as connection:
             await _forget(connection, done)
         deleted += len(done)
         left += len(page) - len(done)
 
 
-async def _page(connection: Connection, after: tuple[UUID, UUID]) -> list[_Piece]:
+async def _page(connection: Connection, after: tuple[UUID, UUID]) -> list[Named]:
     """The next objects to go. One whose mail is there after all stays, and so does its row, which tells of it."""
     rows = await connection.fetch(
         """
@@ -96,24 +88,23 @@ async def _page(connection: Connection, after: tuple[UUID, UUID]) -> list[_Piece
         *after,
         PAGE,
     )
-    return [_Piece(**dict(row)) for row in rows]
+    return [Named(tenant_id=row["tenant_id"], raw_id=row["raw_id"], url=row["blob_key"]) for row in rows]
 
 
-async def _delete(pieces: Sequence[_Piece], blobs: Blobs, away: set[str]) -> list[_Piece]:
+async def _delete(pieces: Sequence[Named], blobs: Blobs, away: set[str]) -> list[Named]:
     """Delete them side by side; gives those that are gone, and notes the buckets that did not do it."""
-    results = await asyncio.gather(*(blobs.delete(one.blob_key) for one in pieces), return_exceptions=True)
-    done: list[_Piece] = []
-    for one, result in zip(pieces, results, strict=True):
+    done: list[Named] = []
+    for one, result in zip(pieces, await blobs.remove(pieces), strict=True):
         if result is None:
             done.append(one)
         elif isinstance(result, ObjectsUnavailable | MissingExtra):
-            away.add(bucket_of(one.blob_key))
+            away.add(bucket_of(one.url))
         else:
             raise result
     return done
 
 
-async def _forget(connection: Connection, pieces: Sequence[_Piece]) -> None:
+async def _forget(connection: Connection, pieces: Sequence[Named]) -> None:
     await connection.execute(
         """
         DELETE FROM blob_trash t USING unnest($1::uuid[], $2::uuid[]) AS d(tenant_id, raw_id)

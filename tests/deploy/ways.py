@@ -79,6 +79,7 @@ FILLED: Final[tuple[tuple[str, str], ...]] = (
     (r"(?<=FILE\.eml --to )support@acme\.example", "mailbox"),
     (r"\bFILE\.eml\b", "mail_file"),
     (r"\.venv/bin/", "nothing"),
+    (r"(?<=file://)/(?=var/)", "machine"),
     (r"(?<![\w.:/@-])/(?=(?:etc|opt|run|var)/)", "machine"),
     (r"(?<=ingester send )(?!.*--server)", "server_option"),
 )

@@ -1,6 +1,7 @@
 """`ingester doctor` beside other servers: a careless Postgres, a pooler, an object store, another program."""
 
 import socket
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -84,6 +85,23 @@ def test_an_object_store(practice: Practice, swift: Swift, monkeypatch: pytest.M
     practice.env["INGESTER_S3__SECRET_ACCESS_KEY"] = "another"
     (said,) = told(practice.findings(monkeypatch, status=1), "blobs")
     assert said == "fault: the object store of INGESTER_BLOBS cannot be written to (HTTP status 403)"
+
+
+def test_segments(practice: Practice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On this disk, and another host beside it."""
+    tmp_path.chmod(0o700)
+    practice.env["INGESTER_BLOBS"] = f"file://{tmp_path}"
+    found = practice.findings(monkeypatch)
+    assert told(found, "blobs") == [f"ok: raw mails can be written to {tmp_path}, and stay there"]
+    assert any("where raw mails lie" in one for one in told(found, "disk"))
+    practice.sql(
+        "INSERT INTO blob_hosts (tenant_id, host, place, boot, name)"
+        " VALUES ('00000000-0000-0000-0000-000000000000', 'another', 'postgres', 'another', 'mx2')"
+    )
+    said = told(practice.findings(monkeypatch, status=1), "blobs")
+    assert said[-1].startswith("fault: the host mx2 uses this database too, and raw mails lie in segments here")
+    practice.env["INGESTER_BLOBS"] = "postgres"
+    assert told(practice.findings(monkeypatch), "blobs") == ["ok: raw mails lie in Postgres"]
 
 
 def test_another_program_on_the_port(practice: Practice, monkeypatch: pytest.MonkeyPatch) -> None:
