@@ -4,7 +4,6 @@ That a chain holds says who said what. Whether to believe it is decided in `resu
 limits of keys, bodies and canonicalisation are those of DKIM. More sets than we check are unknown, never a fail.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -12,18 +11,21 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 
 from ingester.auth.arc_set import FIELDS, Link, NoChain, Stamp, read_chain
-from ingester.auth.dkim_canon import BodyForm, BodyHash, canonical_field, hash_bodies, signed_text
+from ingester.auth.body import hash_forms
+from ingester.auth.dkim_canon import BodyForm, BodyHash, canonical_field, signed_text
 from ingester.auth.dkim_key import Key, read_key
 from ingester.auth.header import Header, HeaderField, readable, split
 from ingester.auth.lookup import Answer, Lookup, Status
 from ingester.auth.report import Arc, Result, Seal
 from ingester.auth.results import RESULTS_LIMIT
+from ingester.auth.side_by_side import side_by_side
+from ingester.core.hashed_body import HashedBody
 
-BESIDE = 1 << 20
-"""Bytes of body from which on the hashing runs beside the loop."""
 MAX_KEYS = 4
 CLOCK_GRACE = timedelta(hours=10)
 """How far `t=` may lie ahead, as with DKIM."""
+
+_NO_CHAIN = Arc(result=Result.NONE)
 
 
 async def verify_chain(
@@ -34,18 +36,20 @@ async def verify_chain(
     max_sets: int = 10,
     beside: Executor | None = None,
     header: Header | None = None,
+    hashed: HashedBody | None = None,
 ) -> Arc:
     """Validate the chain (RFC 8617, 5.2). `now` is aware: when the mail was received.
 
     The result is pass, fail, none, temperror (DNS did not answer for a key) or unknown (larger than what is checked).
-    A large body is hashed in `beside` (None: the loop's own executor). `header`: what `split` made of the mail.
+    A large body is hashed in `beside` (None: the loop's own executor). `header`: what `split` made of the mail;
+    `hashed`: what the scan did.
     """
     header = header or split(raw)
-    fields = [one for one in header.fields if one.name in FIELDS]
     if header.cut:
         return Arc(result=Result.UNKNOWN, reason="the header is larger than what is read of it")
-    if not fields:
-        return Arc(result=Result.NONE)
+    if not any(name in header.named for name in FIELDS):
+        return _NO_CHAIN
+    fields = [one for one in header.fields if one.name in FIELDS]
     links = read_chain(fields, max_sets)
     if isinstance(links, NoChain):
         return Arc(result=Result.UNKNOWN if links.beyond else Result.FAIL, reason=links.reason)
@@ -61,7 +65,7 @@ async def verify_chain(
     if problem:
         return Arc(result=Result.FAIL, seals=seals, reason=problem)
     held = [link.message for link in links if _worth_hashing(link, links[-1]) and chain.holds(link.message)]
-    return chain.conclude(held, await _hash(raw, header.body, {one.form for one in held}, beside), seals)
+    return chain.conclude(held, await hash_forms(raw, header.body, {one.form for one in held}, beside, hashed), seals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,7 @@ class _Chain:
     def _canonical(self, one: HeaderField, *, relaxed: bool) -> bytes:
         key = id(one), relaxed
         if key not in self.texts:
-            self.texts[key] = canonical_field(one.name, one.raw, relaxed=relaxed)
+            self.texts[key] = canonical_field(one.raw, relaxed=relaxed)
         return self.texts[key]
 
     def conclude(self, held: Sequence[Stamp], hashes: Mapping[BodyForm, BodyHash], seals: tuple[Seal, ...]) -> Arc:
@@ -129,7 +133,7 @@ class _Chain:
 
     def _verifies(self, stamp: Stamp, text: bytes) -> bool:
         digest = sha256(text).digest()
-        return any(key.verifies(stamp.signature, text, digest) for key in _keys(stamp, self.answers[stamp.key_name]))
+        return any(key.verifies(stamp.signature, digest) for key in _keys(stamp, self.answers[stamp.key_name]))
 
 
 def _broken_before(links: tuple[Link, ...]) -> str | None:
@@ -155,7 +159,7 @@ def _needed(links: tuple[Link, ...]) -> list[Stamp]:
 
 async def _ask(lookup: Lookup, links: tuple[Link, ...]) -> Mapping[str, Answer[bytes]]:
     names = list(dict.fromkeys(one.key_name for link in links for one in (link.seal, link.message)))
-    return dict(zip(names, await asyncio.gather(*map(lookup.txt, names)), strict=True))
+    return dict(zip(names, await side_by_side(*map(lookup.txt, names)), strict=True))
 
 
 def _keys(stamp: Stamp, answer: Answer[bytes]) -> list[Key]:
@@ -163,12 +167,6 @@ def _keys(stamp: Stamp, answer: Answer[bytes]) -> list[Key]:
     records = sorted(set(answer.records), key=lambda record: (not record.startswith(b"v=DKIM1"), record))
     found = map(read_key, records[:MAX_KEYS])
     return [key for key in found if isinstance(key, Key) and stamp.algorithm.startswith(f"{key.kind}-")]
-
-
-async def _hash(raw: bytes, start: int, forms: set[BodyForm], beside: Executor | None) -> Mapping[BodyForm, BodyHash]:
-    if not forms or len(raw) - start <= BESIDE:
-        return hash_bodies(raw, start, forms)
-    return await asyncio.get_running_loop().run_in_executor(beside, hash_bodies, raw, start, forms)
 
 
 def _worth_hashing(link: Link, newest: Link) -> bool:

@@ -4,21 +4,24 @@ A fault of ours in one check is a temperror of that check, never a lost mail and
 is `unknown`: without the client's address SPF says nothing, and DMARC then passes or is unknown.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network
 from typing import TypeVar
 
 import structlog
 
 from ingester.auth import arc, dkim, dmarc, peer, spf
+from ingester.auth.client import client_address
 from ingester.auth.dns import MailLookup, Resolver
 from ingester.auth.header import Header, split
 from ingester.auth.report import Arc, AuthReport, Dkim, Dmarc, Peer, Result, Spf
 from ingester.auth.results import Statement, claims_to_be, read_statements
+from ingester.auth.side_by_side import side_by_side
 from ingester.core.envelope import Door, Envelope
+from ingester.core.hashed_body import HashedBody
 
 Verdict = TypeVar("Verdict")
 
@@ -28,6 +31,7 @@ _EVIDENCE_SHARE = 2 / 3
 """Of the mail's questions and seconds, what all checks before DMARC may spend. A forger who makes them cost more than
 that, with a slow zone of his own, still meets the policy of the domain that he forges."""
 _NO_SPF: tuple[Spf, Spf | None] = (Spf(result=Result.TEMPERROR), None)
+_UNKNOWN_SPF: tuple[Spf, Spf | None] = (Spf(result=Result.UNKNOWN), None)
 
 _log = structlog.get_logger(__name__)
 
@@ -62,17 +66,24 @@ class Authenticator:
         self._resolver = resolver
         self._rules = rules
         self._threads = threads
+        # Most mail comes from few hosts. A door's word for a client is short.
+        self._sender = lru_cache(maxsize=1024)(self._address_of_sender)
 
-    async def check(self, envelope: Envelope, *, authors: tuple[str, ...], from_fields: int) -> Checked:
-        """Check one arrival. Never raises. Ends within the budget of the mail's DNS questions."""
+    async def check(
+        self, envelope: Envelope, *, authors: tuple[str, ...], from_fields: int, hashed: HashedBody | None = None
+    ) -> Checked:
+        """Check one arrival. Never raises. Ends within the budget of the mail's DNS questions.
+
+        `hashed`: what the scan has hashed of the same mail.
+        """
         lookup = self._resolver.lookup()
         evidence = lookup.part(_EVIDENCE_SHARE)
-        ip = self._client(envelope)
+        ip = self._sender(envelope.client.ip)
         header = split(envelope.raw)
-        (own, helo), signatures, chain, client = await asyncio.gather(
+        (own, helo), signatures, chain, client = await side_by_side(
             _judged(lambda: self._spf(evidence, envelope, ip), _NO_SPF),
-            _judged(lambda: self._dkim(evidence, envelope, header), Dkim(result=Result.TEMPERROR)),
-            _judged(lambda: self._arc(evidence, envelope, header), Arc(result=Result.TEMPERROR)),
+            _judged(lambda: self._dkim(evidence, envelope, header, hashed), Dkim(result=Result.TEMPERROR)),
+            _judged(lambda: self._arc(evidence, envelope, header, hashed), Arc(result=Result.TEMPERROR)),
             _judged(lambda: self._peer(evidence, envelope, ip), None),
         )
         lookup.queries += evidence.queries
@@ -93,20 +104,17 @@ class Authenticator:
         )
         return Checked(report=report, statements=statements, dns_seconds=lookup.seconds_waited)
 
-    def _client(self, envelope: Envelope) -> str | None:
+    def _address_of_sender(self, text: str) -> str | None:
         """The address that really sent it, or None where this door cannot know."""
-        try:
-            ip = ip_address(envelope.client.ip.partition("%")[0])
-        except ValueError:
+        ip = client_address(text)
+        if ip is None:
             return None
-        if ip.version == 6 and ip.ipv4_mapped is not None:
-            ip = ip.ipv4_mapped
         ours = ip.is_loopback or any(ip in network for network in self._rules.relays)
         return None if ours else str(ip)
 
     async def _spf(self, lookup: MailLookup, envelope: Envelope, ip: str | None) -> tuple[Spf, Spf | None]:
         if ip is None:
-            return Spf(result=Result.UNKNOWN), None
+            return _UNKNOWN_SPF
         helo, receiver, now = envelope.client.helo or "", self._rules.authserv_id, envelope.received_at
         sender = envelope.mail_from
         own = await spf.check_mail_from(lookup, ip=ip, helo=helo, mail_from=sender, receiver=receiver, now=now)
@@ -116,7 +124,7 @@ class Authenticator:
             lookup, ip=ip, helo=helo, receiver=receiver, now=now, max_queries=_HELO_QUERIES
         )
 
-    async def _dkim(self, lookup: MailLookup, envelope: Envelope, header: Header) -> Dkim:
+    async def _dkim(self, lookup: MailLookup, envelope: Envelope, header: Header, hashed: HashedBody | None) -> Dkim:
         return await dkim.verify(
             lookup,
             envelope.raw,
@@ -124,9 +132,10 @@ class Authenticator:
             max_signatures=self._rules.max_signatures,
             beside=self._threads,
             header=header,
+            hashed=hashed,
         )
 
-    async def _arc(self, lookup: MailLookup, envelope: Envelope, header: Header) -> Arc:
+    async def _arc(self, lookup: MailLookup, envelope: Envelope, header: Header, hashed: HashedBody | None) -> Arc:
         return await arc.verify_chain(
             lookup,
             envelope.raw,
@@ -134,6 +143,7 @@ class Authenticator:
             max_sets=self._rules.max_arc_sets,
             beside=self._threads,
             header=header,
+            hashed=hashed,
         )
 
     async def _peer(self, lookup: MailLookup, envelope: Envelope, ip: str | None) -> Peer | None:

@@ -12,26 +12,24 @@ Several key records at one name are undefined (RFC 6376, 3.6.2.2): ours are sort
 enough (6.1.2 allows to cycle), so that the order of the answer does not matter.
 """
 
-import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
+from typing import NamedTuple
 
-from ingester.auth.dkim_canon import BodyForm, BodyHash, hash_bodies, signed_text
+from ingester.auth.body import hash_forms
+from ingester.auth.dkim_canon import BodyForm, BodyHash, signed_text
 from ingester.auth.dkim_key import Key, read_key
 from ingester.auth.dkim_signature import Claim, read_claim
 from ingester.auth.header import Header, HeaderField, readable, split
 from ingester.auth.lookup import Answer, Lookup, Status
 from ingester.auth.report import Dkim, Result, Signature
+from ingester.auth.side_by_side import side_by_side
+from ingester.core.hashed_body import HashedBody
 
-BESIDE = 1 << 20
-"""Bytes of body from which on the hashing runs beside the loop."""
 MAX_KEYS = 4
-MAX_SIGNED_HEADERS = 100
-"""Names of `h=` that the report keeps."""
-SINGLE = frozenset({"from", "subject", "to", "cc", "reply-to"})
+SINGLE = ("from", "subject", "to", "cc", "reply-to")
 """Fields that people see or answer to, and of which a mail has one (RFC 5322, 3.6). Of a signed one readers may show
 another than the signed last: RFC 6376, 8.15, advises to refuse that."""
 EXPIRY_GRACE = timedelta(minutes=5)
@@ -41,8 +39,7 @@ CLOCK_GRACE = timedelta(hours=10)
 _BEST_FIRST = (Result.PASS, Result.TEMPERROR, Result.UNKNOWN, Result.NEUTRAL, Result.FAIL, Result.PERMERROR)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Verdict:
+class _Verdict(NamedTuple):
     result: Result
     reason: str | None = None
     key: Key | None = None
@@ -57,22 +54,25 @@ async def verify(
     max_signatures: int = 5,
     beside: Executor | None = None,
     header: Header | None = None,
+    hashed: HashedBody | None = None,
 ) -> Dkim:
     """Judge the first `max_signatures` DKIM-Signature fields from the top; those beyond are counted.
 
     `now` is aware: when the mail was received. A large body is hashed in `beside` (None: the loop's own executor).
-    `header`: what `split` made of the mail.
+    `header`: what `split` made of the mail; `hashed`: what the scan did.
     """
     header = header or split(raw)
     fields = header.all("dkim-signature")
+    if not fields:
+        return Dkim(result=Result.NONE)
     claims = [read_claim(field) for field in fields[:max_signatures]]
     signed = _Signed(header)
     verdicts = [signed.refuse(claim, now) for claim in claims]
     open_claims = [claim for claim, verdict in zip(claims, verdicts, strict=True) if verdict is None]
     answers = await _ask(lookup, open_claims)
-    held = {id(claim): signed.check_header(claim, answers[_key_name(claim)]) for claim in open_claims}
+    held = {id(claim): signed.check_header(claim, answers[claim.habits.key_name]) for claim in open_claims}
     forms = {_form(claim) for claim in open_claims if held[id(claim)].result is Result.PASS}
-    hashes = await _hash(raw, header.body, forms, beside)
+    hashes = await hash_forms(raw, header.body, forms, beside, hashed)
     signatures = tuple(
         _report(ordinal, claim, verdict or _check_body(claim, held[id(claim)], hashes))
         for ordinal, (claim, verdict) in enumerate(zip(claims, verdicts, strict=True), 1)
@@ -94,9 +94,7 @@ class _Signed:
 
     def __init__(self, header: Header) -> None:
         self._cut = header.cut
-        self._named: dict[str, list[HeaderField]] = {}
-        for field in header.fields:
-            self._named.setdefault(field.name, []).append(field)
+        self._named = header.named
 
     def refuse(self, claim: Claim, now: datetime) -> _Verdict | None:
         """What can be said without the key."""
@@ -104,8 +102,10 @@ class _Signed:
             return _Verdict(result=Result.PERMERROR, reason=claim.problem)
         if self._cut:
             return _Verdict(result=Result.UNKNOWN, reason="the header is larger than what is read of it")
-        for name in SINGLE.intersection(claim.signed_headers):
-            if len(self._named.get(name, ())) > claim.signed_headers.count(name):
+        signed = claim.habits.signed_headers
+        for name in SINGLE:
+            found = len(self._named.get(name, ()))
+            if found > 1 and found > signed.count(name) > 0:
                 return _Verdict(result=Result.PERMERROR, reason=f"a second {name.title()} field is not signed")
         if claim.expires_at is not None and claim.expires_at < (now - EXPIRY_GRACE).timestamp():
             return _Verdict(result=Result.FAIL, reason="the signature has expired")
@@ -118,30 +118,27 @@ class _Signed:
         keys = _usable_keys(claim, answer)
         if isinstance(keys, _Verdict):
             return keys
-        text = signed_text(self._select(claim), claim.field, relaxed=claim.header_relaxed)
+        text = signed_text(self._select(claim), claim.field, relaxed=claim.habits.header_relaxed)
         digest = sha256(text).digest()
         for key in keys:
-            if key.verifies(claim.signature, text, digest):
+            if key.verifies(claim.signature, digest):
                 return _Verdict(result=Result.PASS, key=key)
         return _Verdict(result=Result.FAIL, reason="the signature does not match the header", key=keys[0])
 
     def _select(self, claim: Claim) -> list[HeaderField]:
         """The fields of `h=`, each name from the bottom up; what is named but absent is empty (RFC 6376, 5.4.2)."""
-        left = {name: list(self._named.get(name, ())) for name in set(claim.signed_headers)}
+        names = claim.habits.signed_headers
+        left = {name: list(self._named[name]) for name in names if name in self._named}
         if "dkim-signature" in left:  # its own field was not there when it was made
             left["dkim-signature"] = [field for field in left["dkim-signature"] if field is not claim.field]
-        return [left[name].pop() for name in claim.signed_headers if left[name]]
-
-
-def _key_name(claim: Claim) -> str:
-    return f"{claim.selector}._domainkey.{claim.domain}"
+        return [left[name].pop() for name in names if left.get(name)]
 
 
 async def _ask(lookup: Lookup, claims: list[Claim]) -> Mapping[str, Answer[bytes]]:
-    names = list(dict.fromkeys(map(_key_name, claims)))
+    names = list(dict.fromkeys([claim.habits.key_name for claim in claims]))
     if len(names) == 1:
         return {names[0]: await lookup.txt(names[0])}
-    return dict(zip(names, await asyncio.gather(*map(lookup.txt, names)), strict=True))
+    return dict(zip(names, await side_by_side(*map(lookup.txt, names)), strict=True))
 
 
 def _usable_keys(claim: Claim, answer: Answer[bytes]) -> list[Key] | _Verdict:
@@ -152,7 +149,9 @@ def _usable_keys(claim: Claim, answer: Answer[bytes]) -> list[Key] | _Verdict:
         return _Verdict(result=Result.PERMERROR, reason="the DNS answer for the key cannot be read")
     if not answer.records:
         return _Verdict(result=Result.PERMERROR, reason="there is no key in DNS")
-    records = sorted(set(answer.records), key=lambda record: (not record.startswith(b"v=DKIM1"), record))
+    records: Sequence[bytes] = answer.records
+    if len(records) > 1:
+        records = sorted(set(records), key=lambda record: (not record.startswith(b"v=DKIM1"), record))
     found = [_fit(read_key(record), claim) for record in records[:MAX_KEYS]]
     keys = [key for key in found if isinstance(key, Key)]
     return keys or _Verdict(result=Result.PERMERROR, reason=next(why for why in found if isinstance(why, str)))
@@ -161,21 +160,15 @@ def _usable_keys(claim: Claim, answer: Answer[bytes]) -> list[Key] | _Verdict:
 def _fit(key: Key | str, claim: Claim) -> Key | str:
     if isinstance(key, str):
         return key
-    if key.kind != claim.algorithm.partition("-")[0]:
+    if key.kind != claim.habits.algorithm.partition("-")[0]:
         return f"the key is for {key.kind}, the signature is not"
-    if key.strict and claim.identity_domain != claim.domain:  # RFC 6376, 3.6.1, t=s
+    if key.strict and claim.habits.identity_domain != claim.habits.domain:  # RFC 6376, 3.6.1, t=s
         return "the key asks that i= be of the very domain d="
     return key
 
 
 def _form(claim: Claim) -> BodyForm:
-    return BodyForm(claim.body_relaxed, claim.body_length)
-
-
-async def _hash(raw: bytes, start: int, forms: set[BodyForm], beside: Executor | None) -> Mapping[BodyForm, BodyHash]:
-    if not forms or len(raw) - start <= BESIDE:
-        return hash_bodies(raw, start, forms)
-    return await asyncio.get_running_loop().run_in_executor(beside, hash_bodies, raw, start, forms)
+    return BodyForm(claim.habits.body_relaxed, claim.body_length)
 
 
 def _check_body(claim: Claim, verdict: _Verdict, hashes: Mapping[BodyForm, BodyHash]) -> _Verdict:
@@ -184,28 +177,28 @@ def _check_body(claim: Claim, verdict: _Verdict, hashes: Mapping[BodyForm, BodyH
     body = hashes[_form(claim)]
     if claim.body_length is not None and claim.body_length > body.length:  # RFC 6376, 3.5
         reason = f"l= is {claim.body_length:,}, but the body has {body.length:,} bytes"
-        return replace(verdict, result=Result.FAIL, reason=reason)
+        return verdict._replace(result=Result.FAIL, reason=reason)
     if claim.body_hash != body.digest:
-        return replace(verdict, result=Result.FAIL, reason="the body is not the one that was signed")
+        return verdict._replace(result=Result.FAIL, reason="the body is not the one that was signed")
     if claim.body_length is not None and claim.body_length < body.length:
         reason = f"l= leaves {body.length - claim.body_length:,} of {body.length:,} bytes of the body unsigned"
-        return replace(verdict, reason=reason, partial_body=True)
+        return verdict._replace(reason=reason, partial_body=True)
     if verdict.key and verdict.key.testing:
-        return replace(verdict, reason="the key is on trial (t=y): as if unsigned")
+        return verdict._replace(reason="the key is on trial (t=y): as if unsigned")
     return verdict
 
 
 def _report(ordinal: int, claim: Claim, verdict: _Verdict) -> Signature:
-    key = verdict.key
+    key, habits = verdict.key, claim.habits
     return Signature(
         ordinal=ordinal,
         result=verdict.result,
-        domain=claim.domain,
-        selector=claim.selector,
-        algorithm=readable(claim.algorithm),
-        identity=readable(claim.identity),
+        domain=habits.domain,
+        selector=habits.selector,
+        algorithm=readable(habits.algorithm),
+        identity=readable(habits.identity),
         reason=verdict.reason,
-        signed_headers=tuple(readable(name) for name in claim.signed_headers[:MAX_SIGNED_HEADERS]),
+        signed_headers=habits.shown_headers,
         body_length=claim.body_length,
         partial_body=verdict.partial_body,
         signed_at=claim.signed_at,

@@ -5,20 +5,27 @@ been made so. The body is read in windows: no step is long, and no second copy o
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
 from ingester.auth.header import HeaderField
 
-WINDOW = 128 << 10
-"""Bytes canonicalised at a time: they stay in the cache. Even: no CRLF of those at the end is cut."""
-
+WINDOW = 32 << 10
+"""Bytes canonicalised at a time: they stay in the cache, and what has no blanks for longer is not copied at all."""
+_STRETCH = 512 << 10
+"""Bytes without a blank that are given out at once, uncopied: a file in base64 is hashed in few long steps. The GIL is
+let go for each, and after it must be had again."""
+_TAIL = 1024
+"""Bytes at the end of a stretch in which its last line is looked for."""
+_STEP = 4 << 10
+"""Bytes of text that are looked at together, to the end of a line: between two texts there may be a file in base64."""
 _RUNS = tuple(b" " * size for size in (1024, 128, 16, 4))
-_SAMPLE = 1024
 _MARKS = bytes(octet in b" \r" for octet in range(256))
 _EMPTY_LINES = b"\r\n" * (32 << 10)
-_TAG_B = re.compile(rb"(?:\A|;)[ \t\r\n]*b[ \t\r\n]*=([^;]*)")
+_FIRST_TAG_B = re.compile(rb"[ \t\r\n]*b[ \t\r\n]*=([^;]*)")
+_LATER_TAG_B = re.compile(rb";[ \t\r\n]*b[ \t\r\n]*=([^;]*)")
+"""Apart from the first: a search for what begins with one certain octet is ten times as fast."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +65,16 @@ class _Sink:
 
 def hash_bodies(raw: bytes, start: int, forms: Iterable[BodyForm]) -> dict[BodyForm, BodyHash]:
     """The hashes of the body from `start` on: one walk for each canonicalisation, however many limits are asked for."""
-    wanted = set(forms)
+    sinks = {form: _Sink(form.limit) for form in forms}
     out: dict[BodyForm, BodyHash] = {}
-    for relaxed, walk in ((False, simple_body), (True, relaxed_body)):
-        sinks = {form: _Sink(form.limit) for form in wanted if form.relaxed is relaxed}
-        if not sinks:
-            continue
+    for relaxed in {form.relaxed for form in sinks}:
+        fed = {form: sink for form, sink in sinks.items() if form.relaxed is relaxed}
         length = 0
-        for piece in walk(raw, start):
+        for piece in relaxed_body(raw, start) if relaxed else simple_body(raw, start):
             length += len(piece)
-            for sink in sinks.values():
+            for sink in fed.values():
                 sink.feed(piece)
-        out.update((form, BodyHash(sink.digest(), length)) for form, sink in sinks.items())
+        out.update((form, BodyHash(sink.digest(), length)) for form, sink in fed.items())
     return out
 
 
@@ -83,30 +88,40 @@ def simple_body(raw: bytes, start: int) -> Iterator[bytes | memoryview]:
         if kept or begin == start:
             break
     view = memoryview(raw)
-    for at in range(start, end, WINDOW):
-        yield view[at : min(at + WINDOW, end)]
+    for at in range(start, end, _STRETCH):
+        yield view[at : min(at + _STRETCH, end)]
     yield b"\r\n"
 
 
-def relaxed_body(raw: bytes, start: int) -> Iterator[bytes]:
+def relaxed_body(raw: bytes, start: int) -> Iterator[bytes | memoryview]:
     """The body with one blank for each run of them, none at line ends, no empty lines at its end (RFC 6376, 3.4.4)."""
     held = b""
     """The end of a window that means something only with what follows: a blank, a CR."""
     empty = 0
     """Empty lines not yet given out: they may be the last."""
     anything = False
-    for at in range(start, len(raw), WINDOW):
-        text = _relax(held + raw[at : at + WINDOW])
-        kept = len(text) - text.endswith(b"\r")
-        kept -= text.endswith(b" ", 0, kept)
-        text, held = text[:kept], text[kept:]
-        kept = _before_empty_lines(text)
-        if kept:
+    at = start
+    while at < len(raw):
+        piece: bytes | memoryview = b""
+        empties = 0
+        stop = at if held else _end_of_stretch(raw, at)
+        if stop > at:
+            piece = memoryview(raw)[at:stop]
+        else:
+            stop = min(at + WINDOW, len(raw))
+            text = _relax(held + raw[at:stop])
+            kept = len(text) - text.endswith(b"\r")
+            kept -= text.endswith(b" ", 0, kept)
+            text, held = text[:kept], text[kept:]
+            kept = _before_empty_lines(text)
+            piece, empties = text[:kept], (len(text) - kept) // 2
+        if piece:
             yield from _empty_lines(empty)
             empty = 0
             anything = True
-            yield text[:kept]
-        empty += (len(text) - kept) // 2
+            yield piece
+        empty += empties
+        at = stop
     if held:
         yield from _empty_lines(empty)
         yield held
@@ -114,15 +129,54 @@ def relaxed_body(raw: bytes, start: int) -> Iterator[bytes]:
         yield b"\r\n"
 
 
+def is_relaxed(raw: bytes, start: int, end: int) -> bool:
+    """Whether relaxing changes nothing of these bytes, as far as their last line (RFC 6376, 3.4.4)."""
+    at = start
+    while (blank := _next_blank(raw, at, end)) >= 0:
+        at = raw.find(b"\n", blank + _STEP, end) + 1 or end
+        lines = raw[blank:at]
+        if b"\t" in lines or _untidy(lines):
+            return False
+    return not raw.endswith((b" ", b"\t"), start, end)
+
+
+def _end_of_stretch(raw: bytes, at: int) -> int:
+    """Where a long stretch without blanks ends that begins here, CR and LF at its end apart; `at` where none does."""
+    limit = min(at + _STRETCH, len(raw))
+    end = _next_blank(raw, at, limit)
+    end = limit if end < 0 else end
+    if end - at < WINDOW:
+        return at
+    begin = max(at, end - _TAIL)
+    kept = len(raw[begin:end].rstrip(b"\r\n"))
+    return begin + kept if kept else at
+
+
+def _next_blank(text: bytes, at: int, end: int) -> int:
+    """Where the first blank or tab is, or -1."""
+    blank = text.find(b" ", at, end)
+    tab = text.find(b"\t", at, end if blank < 0 else blank)
+    return blank if tab < 0 else tab
+
+
 def _relax(text: bytes) -> bytes:
-    """One blank for each run, none before a CRLF."""
-    if b"\t" in text:
-        text = text.replace(b"\t", b" ")
-    elif b" " not in text:
-        return text
-    if not (_untidy(text[:_SAMPLE]) or _untidy(text)):  # one habit goes through a mail: mostly its beginning tells
-        return text
-    return _single_blanks(text).replace(b" \r\n", b"\r\n")
+    """One blank for each run, none before a CRLF. What has no blanks is not looked at."""
+    pieces: list[bytes] = []
+    done = at = 0
+    while (blank := _next_blank(text, at, len(text))) >= 0:
+        at = text.find(b"\n", blank + _STEP) + 1 or len(text)
+        lines = text[blank:at]
+        relaxed = _relax_lines(lines)
+        if relaxed is not lines:
+            pieces += (text[done:blank], relaxed)
+            done = at
+    return b"".join((*pieces, text[done:])) if pieces else text
+
+
+def _relax_lines(lines: bytes) -> bytes:
+    """The same for whole lines, or for a few without a line end; the very same where there is nothing to change."""
+    text = lines.replace(b"\t", b" ") if b"\t" in lines else lines
+    return _single_blanks(text).replace(b" \r\n", b"\r\n") if _untidy(text) else text
 
 
 def _untidy(text: bytes) -> bool:
@@ -169,24 +223,48 @@ def _empty_lines(count: int) -> Iterator[bytes]:
         left -= min(left, len(_EMPTY_LINES))
 
 
-def canonical_field(name: str, raw: bytes, *, relaxed: bool) -> bytes:
+def canonical_field(raw: bytes, *, relaxed: bool) -> bytes:
     """A header field with its CRLF (RFC 6376, 3.4.1 and 3.4.2)."""
-    if not relaxed:
-        return raw if raw.endswith(b"\n") else raw + b"\r\n"
-    value = raw[raw.index(b":") + 1 :].replace(b"\r\n", b"").replace(b"\n", b"")
-    return b"%b:%b\r\n" % (name.encode("ascii"), _single_blanks(value.replace(b"\t", b" ")).strip(b" "))
+    return b"".join(_canonical((raw,), relaxed=relaxed))
 
 
 def signed_text(fields: Iterable[HeaderField], own: HeaderField, *, relaxed: bool) -> bytes:
     """What the signature signs: the fields in the order of `h=`, then its own without its value (RFC 6376, 3.7)."""
-    pieces = [canonical_field(field.name, field.raw, relaxed=relaxed) for field in fields]
-    last = canonical_field(own.name, _without_value(own.raw), relaxed=relaxed)
-    return b"".join(pieces) + last.removesuffix(b"\n").removesuffix(b"\r")
+    signed = [field.raw for field in fields]
+    signed.append(_without_value(own.raw))
+    return b"".join(_canonical(signed, relaxed=relaxed)).removesuffix(b"\n").removesuffix(b"\r")
+
+
+def _canonical(fields: Sequence[bytes], *, relaxed: bool) -> list[bytes]:
+    """What the fields are made of, their line ends included: pieces, so that all are put together once."""
+    if not relaxed:
+        return [raw if raw.endswith(b"\n") else raw + b"\r\n" for raw in fields]
+    words = _words if _has_usual_blanks(b"".join(fields)) else _words_one_by_one
+    pieces: list[bytes] = []
+    for raw in fields:
+        name, _, value = raw.partition(b":")
+        pieces += (name.rstrip(b" \t").lower(), b":", words(value), b"\r\n")
+    return pieces
+
+
+def _has_usual_blanks(text: bytes) -> bool:
+    """Whether what Python takes for a blank in it is one for the RFC, too: no CR alone, no VT or FF."""
+    return text.count(b"\r") == text.count(b"\r\n") and b"\x0b" not in text and b"\x0c" not in text
+
+
+def _words(value: bytes) -> bytes:
+    """A value unfolded, with one blank for each run and none at its ends. All line feeds in it are folding."""
+    return b" ".join(value.split())
+
+
+def _words_one_by_one(value: bytes) -> bytes:
+    """The same, whatever is in it."""
+    value = value.replace(b"\r\n", b"").replace(b"\n", b"")
+    return _single_blanks(value.replace(b"\t", b" ")).strip(b" ")
 
 
 def _without_value(raw: bytes) -> bytes:
     """A DKIM-Signature without the value of `b=`, the blanks around it included (RFC 6376, 3.5)."""
     colon = raw.index(b":") + 1
-    value = raw[colon:]
-    found = _TAG_B.search(value)
-    return raw[:colon] + value[: found.start(1)] + value[found.end(1) :] if found else raw
+    found = _FIRST_TAG_B.match(raw, colon) or _LATER_TAG_B.search(raw, colon)
+    return raw[: found.start(1)] + raw[found.end(1) :] if found else raw

@@ -10,6 +10,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from ingester.auth.dkim_signature import from_base64, listed, tags
@@ -21,7 +22,7 @@ MOST_EXPONENT_BITS = 33
 MAX_RECORD = 8 << 10
 
 _PADDING = PKCS1v15()
-_SHA256 = SHA256()
+_SHA256 = Prehashed(SHA256())
 _SEQUENCE, _INTEGER, _BIT_STRING = 0x30, 0x02, 0x03
 _RSA = bytes.fromhex("06092a864886f70d010101")
 """rsaEncryption (RFC 8017, A.1)."""
@@ -33,22 +34,19 @@ class Key:
     """A usable key. `testing` and `strict` are its flags `t=y` and `t=s` (RFC 6376, 3.6.1)."""
 
     public: RSAPublicKey | Ed25519PublicKey
+    kind: str
+    """`rsa` or `ed25519`."""
     bits: int
     testing: bool
     strict: bool
 
-    @property
-    def kind(self) -> str:
-        """`rsa` or `ed25519`."""
-        return "rsa" if isinstance(self.public, RSAPublicKey) else "ed25519"
-
-    def verifies(self, signature: bytes, digest_of: bytes, digest: bytes) -> bool:
-        """Whether the signature is this key's: RSA over the text, Ed25519 over its SHA-256 (RFC 8463, 3)."""
+    def verifies(self, signature: bytes, digest: bytes) -> bool:
+        """Whether the signature is this key's, of the text with this SHA-256 (for Ed25519: RFC 8463, 3)."""
         try:
-            if isinstance(self.public, RSAPublicKey):
-                self.public.verify(signature, digest_of, _PADDING, _SHA256)
-            else:
+            if isinstance(self.public, Ed25519PublicKey):
                 self.public.verify(signature, digest)
+            else:
+                self.public.verify(signature, digest, _PADDING, _SHA256)
         except (InvalidSignature, UnsupportedAlgorithm, ValueError):
             return False
         return True
@@ -73,11 +71,12 @@ def _read(record: bytes) -> Key | str:
     if data is None:
         return "the key is no base64"
     flags = listed(found.get("t", ""))
-    public = _public(found.get("k", "rsa"), data)
+    kind = found.get("k", "rsa")
+    public = _public(kind, data)
     if isinstance(public, str):
         return public
     bits = public.key_size if isinstance(public, RSAPublicKey) else 8 * _ED25519_BYTES
-    return Key(public=public, bits=bits, testing="y" in flags, strict="s" in flags)
+    return Key(public=public, kind=kind, bits=bits, testing="y" in flags, strict="s" in flags)
 
 
 def read_key(record: bytes) -> Key | str:

@@ -5,24 +5,34 @@ It reads, and complains of what the RFC forbids; whether the signature holds is 
 
 import re
 from binascii import Error, a2b_base64
-from dataclasses import dataclass
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import NamedTuple
 
-from ingester.auth.header import HeaderField
+from ingester.auth.header import HeaderField, readable
 from ingester.core.address import normalise_domain
 
 MAX_FIELD = 32 << 10
 """Bytes of a DKIM-Signature; the longest seen in real mail are about 4 KB."""
+MAX_SIGNED_HEADERS = 100
+"""Names of `h=` that the report keeps."""
 _MAX_NAME = 253
 _MAX_DIGITS = 18
 """Digits of `l=`: 64 bits hold them; the RFC allows 76, no mail has so many bytes."""
 _MAX_TIME_DIGITS = 12
 
+_REMEMBERED = 1024
+"""Characters of what a signer says alike in all his signatures, up to which it is kept once read."""
 _BLANKS = b" \t\r\n"
 _FOLDING = re.compile(r"[ \t\r\n]+")
 _TAG_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _FIELD_NAME = re.compile(r"[!-9;-~]+")
 _VALUE = re.compile(r"[ -:<-~\t\r\n\x80-\U0010ffff]*")
+_FORBIDDEN = bytes({*range(0x20), 0x7F} - set(b"\t\r\n"))
+"""What no value has: where a whole list is without it, so is each value."""
 _NEEDED = ("v", "a", "b", "bh", "d", "h", "s")
+_HABITUAL = ("v", "a", "c", "d", "s", "i", "h")
+_USUAL = frozenset((*_NEEDED, *_HABITUAL, "t", "x", "q", "l", "p", "k", "cv"))
 ALGORITHMS = ("rsa-sha256", "ed25519-sha256")
 """RFC 8301, 3.1; RFC 8463, 3."""
 
@@ -33,17 +43,18 @@ def tags(text: bytes) -> dict[str, str] | str:
     Folding inside a value is kept. A sentence on what is wrong, where it is no tag list.
     """
     out: dict[str, str] = {}
+    clean = len(text.translate(None, _FORBIDDEN)) == len(text)
     specs = text.decode("utf-8", "surrogateescape").split(";")
     if not specs[-1].strip(" \t\r\n"):
         specs.pop()
     for spec in specs:
         name, equals, value = spec.partition("=")
         name, value = name.strip(" \t\r\n"), value.strip(" \t\r\n")
-        if not equals or not _TAG_NAME.fullmatch(name):
+        if not equals or not (name in _USUAL or _TAG_NAME.fullmatch(name)):
             return "it is no list of tags"
         if name in out:
             return f"the tag {name[:20]}= stands twice"
-        if not _VALUE.fullmatch(value):
+        if not clean and not _VALUE.fullmatch(value):
             return f"the value of {name[:20]}= has forbidden characters"
         out[name] = value
     return out
@@ -52,8 +63,8 @@ def tags(text: bytes) -> dict[str, str] | str:
 def from_base64(text: str) -> bytes | None:
     """The bytes of a base64 value, folding passed over; None when it is none."""
     try:
-        return a2b_base64(_FOLDING.sub("", text), strict_mode=True)
-    except (Error, ValueError):
+        return a2b_base64(text.encode("ascii").translate(None, _BLANKS), strict_mode=True)
+    except (Error, ValueError):  # of which the error of a character that is not ASCII is one
         return None
 
 
@@ -62,20 +73,36 @@ def listed(text: str) -> list[str]:
     return [item.strip(" \t\r\n") for item in text.split(":")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Habits(NamedTuple):
+    """What a signer says alike in one mail after another. `problem` names the first thing that the RFC forbids."""
+
+    domain: str
+    selector: str
+    algorithm: str
+    identity: str
+    identity_domain: str
+    header_relaxed: bool
+    body_relaxed: bool
+    signed_headers: tuple[str, ...]
+    shown_headers: tuple[str, ...]
+    """The same as a report has them."""
+    problem: str | None
+
+    @property
+    def key_name(self) -> str:
+        """Where the key is in DNS (RFC 6376, 3.6.2.1)."""
+        return f"{self.selector}._domainkey.{self.domain}"
+
+
+_NO_HABITS = Habits("", "", "", "", "", False, False, (), (), None)
+
+
+class Claim(NamedTuple):
     """What a signature says of itself. `problem` names the first thing that the RFC forbids; then the rest is what
     could be read all the same."""
 
     field: HeaderField
-    domain: str = ""
-    selector: str = ""
-    algorithm: str = ""
-    identity: str = ""
-    identity_domain: str = ""
-    header_relaxed: bool = False
-    body_relaxed: bool = False
-    signed_headers: tuple[str, ...] = ()
+    habits: Habits = _NO_HABITS
     body_length: int | None = None
     signed_at: int | None = None
     expires_at: int | None = None
@@ -98,11 +125,73 @@ def read_claim(field: HeaderField) -> Claim:
 class _Reading:
     """Reads the tags one by one and collects complaints."""
 
-    def __init__(self, found: dict[str, str]) -> None:
+    def __init__(self, found: Mapping[str, str]) -> None:
         self._tags = found
         self._problems = [f"the tag {name}= is missing" for name in _NEEDED if name not in found]
 
     def claim(self, field: HeaderField) -> Claim:
+        habits = _habits_of(self._tags)
+        if habits.problem:
+            self._problems.append(habits.problem)
+        signed_at, expires_at = self._number("t", _MAX_TIME_DIGITS), self._number("x", _MAX_TIME_DIGITS)
+        if signed_at is not None and expires_at is not None and expires_at < signed_at:
+            self._problems.append("x= is before t=")
+        self._query()
+        return Claim(
+            field=field,
+            habits=habits,
+            body_length=self._number("l", _MAX_DIGITS),
+            signed_at=signed_at,
+            expires_at=expires_at,
+            body_hash=self._base64("bh"),
+            signature=self._base64("b"),
+            digest_prefix=_FOLDING.sub("", self._tags.get("b", "")[:64])[:8],
+            problem=self._problems[0] if self._problems else None,
+        )
+
+    def _number(self, tag: str, digits: int) -> int | None:
+        text = self._tags.get(tag)
+        if text is None:
+            return None
+        if not (text.isascii() and text.isdecimal() and len(text) <= digits):
+            self._problems.append(f"{tag}= is no number, or none that can be true")
+            return None
+        return int(text)
+
+    def _query(self) -> None:
+        """Methods that are not known are passed over (RFC 6376, 3.5)."""
+        if "q" in self._tags and "dns/txt" not in listed(self._tags["q"]):
+            self._problems.append("q= names no method that is known")
+
+    def _base64(self, tag: str) -> bytes:
+        data = from_base64(self._tags.get(tag, ""))
+        if not data:
+            self._problems.append(f"{tag}= is empty or no base64")
+        return data or b""
+
+
+def _habits_of(found: Mapping[str, str]) -> Habits:
+    texts = tuple([found.get(name) for name in _HABITUAL])
+    return _recalled(texts) if sum([len(text) for text in texts if text]) <= _REMEMBERED else _Habitual(texts).habits()
+
+
+_Texts = tuple[str | None, ...]
+"""The values of the habitual tags, None for one that is missing."""
+
+
+@lru_cache(maxsize=1024)  # each at most _REMEMBERED characters
+def _recalled(texts: _Texts) -> Habits:
+    return _Habitual(texts).habits()
+
+
+class _Habitual:
+    """Reads what is the same in many signatures, and collects complaints, but not of what is missing."""
+
+    def __init__(self, texts: _Texts) -> None:
+        self._tags = {name: text for name, text in zip(_HABITUAL, texts, strict=True) if text is not None}
+        self._problems: list[str] = []
+
+    def habits(self) -> Habits:
         self._version()
         algorithm = self._algorithm()
         header_relaxed, body_relaxed = self._canonicalisation()
@@ -112,12 +201,7 @@ class _Reading:
             self._problems.append("d= and s= make a name that is too long")
         identity, identity_domain = self._identity(domain)
         signed_headers = self._signed_headers()
-        signed_at, expires_at = self._number("t", _MAX_TIME_DIGITS), self._number("x", _MAX_TIME_DIGITS)
-        if signed_at is not None and expires_at is not None and expires_at < signed_at:
-            self._problems.append("x= is before t=")
-        self._query()
-        return Claim(
-            field=field,
+        return Habits(
             domain=domain,
             selector=selector,
             algorithm=algorithm,
@@ -126,12 +210,7 @@ class _Reading:
             header_relaxed=header_relaxed,
             body_relaxed=body_relaxed,
             signed_headers=signed_headers,
-            body_length=self._number("l", _MAX_DIGITS),
-            signed_at=signed_at,
-            expires_at=expires_at,
-            body_hash=self._base64("bh"),
-            signature=self._base64("b"),
-            digest_prefix=_FOLDING.sub("", self._tags.get("b", "")[:64])[:8],
+            shown_headers=tuple(map(readable, signed_headers[:MAX_SIGNED_HEADERS])),
             problem=self._problems[0] if self._problems else None,
         )
 
@@ -180,23 +259,3 @@ class _Reading:
         elif "from" not in names:
             self._problems.append("From is not signed (RFC 6376, 5.4)")
         return names
-
-    def _number(self, tag: str, digits: int) -> int | None:
-        text = self._tags.get(tag)
-        if text is None:
-            return None
-        if not (text.isascii() and text.isdecimal() and len(text) <= digits):
-            self._problems.append(f"{tag}= is no number, or none that can be true")
-            return None
-        return int(text)
-
-    def _query(self) -> None:
-        """Methods that are not known are passed over (RFC 6376, 3.5)."""
-        if "dns/txt" not in listed(self._tags.get("q", "dns/txt")):
-            self._problems.append("q= names no method that is known")
-
-    def _base64(self, tag: str) -> bytes:
-        data = from_base64(self._tags.get(tag, ""))
-        if not data:
-            self._problems.append(f"{tag}= is empty or no base64")
-        return data or b""

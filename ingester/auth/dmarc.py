@@ -7,6 +7,8 @@ trouble is a verdict; nothing here raises, and nothing here decides what becomes
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
 
 from ingester.auth.dmarc_record import Record, Walk, names_to_walk, select, soften
 from ingester.auth.lookup import Lookup, Status
@@ -20,16 +22,14 @@ _NAME = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 _LABEL_LIMIT = 127
 
 
-@dataclass(frozen=True, slots=True)
-class _Identifier:
+class _Identifier(NamedTuple):
     """A domain that SPF or DKIM vouches for, or would if DNS had answered."""
 
     method: str
     domain: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Trouble:
+class _Trouble(NamedTuple):
     """Why no verdict can be given: DNS is away, or what it holds cannot be read."""
 
     result: Result
@@ -244,7 +244,12 @@ def _name(text: str) -> str | None:
     domain = text.removesuffix(".").lower() if text.isascii() else normalise_domain(text[:NAME_LIMIT])
     if domain is None or len(domain) > NAME_LIMIT or domain.count(".") >= _LABEL_LIMIT:
         return None
-    return domain if _NAME.fullmatch(domain) else None
+    return domain if _is_name(domain) else None
+
+
+@lru_cache(maxsize=2048)  # one and the same domain is looked at for the author, SPF and DKIM
+def _is_name(domain: str) -> bool:
+    return _NAME.fullmatch(domain) is not None
 
 
 def _dns_trouble(walk: Walk) -> _Trouble:

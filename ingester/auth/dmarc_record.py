@@ -6,6 +6,7 @@
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from ingester.auth.lookup import Status
 from ingester.auth.report import Policy
@@ -41,8 +42,7 @@ class Record:
     """`psd`: yes, no, or None for the default `u`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Walk:
+class Walk(NamedTuple):
     """The records on the way from `start` to the root, the nearest first, up to the first that says `psd=y` or `n`.
 
     `trouble` ends it early: `at` did not answer, or with what cannot be read.
@@ -81,8 +81,7 @@ def names_to_walk(domain: str) -> tuple[str, ...]:
     """The domains whose `_dmarc` name is asked, in order: at most eight (RFC 9989, 4.10, steps 3 to 7)."""
     labels = domain.split(".")
     first_parent = max(1, len(labels) - (WALK_LIMIT - 1))
-    parents = (".".join(labels[cut:]) for cut in range(first_parent, len(labels)))
-    return (domain, *parents)
+    return (domain, *[".".join(labels[cut:]) for cut in range(first_parent, len(labels))])
 
 
 def select(texts: tuple[bytes, ...]) -> Record | None:

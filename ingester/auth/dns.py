@@ -86,22 +86,24 @@ class Resolver:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.outage.close()
 
-    async def entry(self, key: Key, deadline: float) -> Entry:
-        """What DNS says of a canonical name and a type, from the cache if it is there."""
+    def held(self, key: Key, deadline: float) -> Entry | None:
+        """What can be said of a canonical name and a type without asking anybody; None where somebody must be asked."""
         now = self.clock()
         if now >= deadline:
             return UNAVAILABLE
         held = self._cache.get(key, now)
         self._metrics.count(DNS_CACHE, "miss" if held is None else "hit")
-        if held is not None:
-            return held
-        if self._closed or self.outage.lasts:
+        if held is None and (self._closed or self.outage.lasts):
             return UNAVAILABLE
+        return held
+
+    async def ask(self, key: Key, deadline: float) -> Entry:
+        """What the name servers say, once for all who ask it at the same time."""
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = _Flight()
             flight.task = asyncio.get_running_loop().create_task(self._fly(key, flight))
-        return await self._await(flight, deadline - now)
+        return await self._await(flight, deadline - self.clock())
 
     async def _await(self, flight: _Flight, seconds: float) -> Entry:
         """Wait, without a say in the flight's fate: others wait for it too."""
@@ -237,16 +239,17 @@ class MailLookup:
             if self.queries >= self._max_queries:
                 return Answer(Status.UNAVAILABLE)
             self.queries += 1
-            entry = await self._entry((asked, kind))
+            key = asked, kind
+            entry = self._resolver.held(key, self._deadline) or await self._wait_for(key)
             if not entry.alias:
                 return entry.answer
             asked = entry.alias
         return Answer(Status.MALFORMED)
 
-    async def _entry(self, key: Key) -> Entry:
+    async def _wait_for(self, key: Key) -> Entry:
         clock = self._resolver.clock
         self._waiting.begin(clock())
         try:
-            return await self._resolver.entry(key, self._deadline)
+            return await self._resolver.ask(key, self._deadline)
         finally:
             self._waiting.end(clock())

@@ -12,9 +12,10 @@ def canonical(name: str) -> str | None:
     if len(name) > MAX_NAME + 1 or not name.isascii():
         return None
     bare = name.removesuffix(".").lower()
-    if len(bare) > MAX_NAME or not all(0 < len(label) <= MAX_LABEL for label in bare.split(".")):
-        return None
-    return bare
+    labels = bare.split(".")
+    # Most names are shorter than one label may be.
+    fits = len(bare) <= MAX_LABEL or (len(bare) <= MAX_NAME and len(max(labels, key=len)) <= MAX_LABEL)
+    return bare if fits and all(labels) else None
 
 
 def wire(canonical_name: str) -> bytes:

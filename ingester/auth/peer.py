@@ -1,31 +1,35 @@
 """What is noted of the client itself: its names in DNS, its HELO, the lists that name it. It decides nothing."""
 
-import asyncio
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from ingester.auth.client import client_address
 from ingester.auth.header import readable
 from ingester.auth.lookup import Lookup, Status
 from ingester.auth.report import Listing, Peer, Result
+from ingester.auth.side_by_side import side_by_side
 
 MAX_NAMES = 5
 """Reverse names that are looked up again; most addresses have one."""
+_LONGEST_NAME = 255
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?", re.IGNORECASE)
 
 
 async def observe(lookup: Lookup, *, ip: str, helo: str, zones: Sequence[str], reverse_dns: bool) -> Peer:
     """Look at the client. `zones` are DNS lists (RFC 5782), of either colour."""
-    address = ip_address(ip)
+    address = client_address(ip)
+    assert address is not None  # the caller has read it
     names, confirmed, reverse = await _reverse(lookup, address) if reverse_dns else ((), None, Result.UNKNOWN)
-    listings = await asyncio.gather(*(_listed(lookup, address, zone) for zone in zones))
+    listings = await side_by_side(*(_listed(lookup, address, zone) for zone in zones))
     return Peer(
         ip=ip,
         reverse_names=tuple(map(readable, names)),
         confirmed_name=None if confirmed is None else readable(confirmed),
         reverse=reverse,
-        helo_problem=helo_problem(helo, ip),
-        listings=tuple(listings),
+        helo_problem=_recalled(helo, ip) if len(helo) <= _LONGEST_NAME else helo_problem(helo, ip),
+        listings=listings,
     )
 
 
@@ -70,5 +74,8 @@ def helo_problem(helo: str, ip: str) -> str | None:
         except ValueError:
             return "not an address literal"
     labels = helo.removesuffix(".").split(".")
-    qualified = len(helo) <= 255 and len(labels) > 1 and all(_LABEL.fullmatch(label) for label in labels)
+    qualified = len(helo) <= _LONGEST_NAME and len(labels) > 1 and all(_LABEL.fullmatch(label) for label in labels)
     return None if qualified else "not a fully qualified name"
+
+
+_recalled = lru_cache(maxsize=1024)(helo_problem)  # a host says the same each time

@@ -4,10 +4,11 @@ It does not decide about the mail. Records are evaluated by `spf_check`, our own
 """
 
 from datetime import datetime
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import NamedTuple
 
 import idna
 
+from ingester.auth.client import client_address
 from ingester.auth.dns_name import MAX_NAME, canonical
 from ingester.auth.lookup import Lookup
 from ingester.auth.report import Identity, Result, Spf
@@ -37,56 +38,54 @@ async def check_mail_from(
     if not mail_from:
         return await check_helo(lookup, ip=ip, helo=helo, receiver=receiver, now=now, max_queries=max_queries)
     local, _, domain = mail_from.rpartition("@") if len(mail_from) <= _MAX_SENDER else ("", "", mail_from)
-    sender = local or "postmaster", domain  # RFC 7208, 4.3
-    report = Spf(result=Result.NONE, identity=Identity.MAIL_FROM, client_ip=ip, helo=helo, envelope_from=mail_from)
-    return await _report(lookup, report, sender, receiver, now, max_queries)
+    sender = _Sender(Identity.MAIL_FROM, mail_from, local or "postmaster", domain)  # RFC 7208, 4.3
+    return await _report(lookup, sender, ip, helo, receiver, now, max_queries)
 
 
 async def check_helo(
     lookup: Lookup, *, ip: str, helo: str, receiver: str, now: datetime, max_queries: int = MAX_QUERIES
 ) -> Spf:
     """SPF on the name in HELO or EHLO (RFC 7208, 2.3)."""
-    report = Spf(result=Result.NONE, identity=Identity.HELO, client_ip=ip, helo=helo)
-    return await _report(lookup, report, ("postmaster", helo), receiver, now, max_queries)
+    return await _report(lookup, _Sender(Identity.HELO, "", "postmaster", helo), ip, helo, receiver, now, max_queries)
+
+
+class _Sender(NamedTuple):
+    """Who is checked: the identity, what the envelope has, and its two parts."""
+
+    identity: Identity
+    envelope_from: str
+    local: str
+    domain: str
 
 
 async def _report(
-    lookup: Lookup, asked: Spf, sender: tuple[str, str], receiver: str, now: datetime, max_queries: int
+    lookup: Lookup, sender: _Sender, ip: str, helo: str, receiver: str, now: datetime, max_queries: int
 ) -> Spf:
     """What was asked, with the answer; all text in it cut."""
-    local, domain = sender
-    address = _client_address(asked.client_ip)
-    name = _ascii_name(domain)
+    address = client_address(ip)
+    name = _ascii_name(sender.domain)
     explanation = None
     if address is None:
         outcome = Outcome(result=Result.UNKNOWN, problem="The address of the client is not known.")
     elif name is None:
-        outcome = Outcome(result=Result.NONE, problem=f"{domain[:MAX_NAME]} is not the full name of a domain.")
+        outcome = Outcome(result=Result.NONE, problem=f"{sender.domain[:MAX_NAME]} is not the full name of a domain.")
     else:
-        arrival = Arrival(address=address, helo=asked.helo, local=local, domain=name, receiver=receiver, now=now)
+        arrival = Arrival(address=address, helo=helo, local=sender.local, domain=name, receiver=receiver, now=now)
         check = Check(lookup, arrival, max_queries)
         outcome = await check.run()
-        explanation = await check.explain(outcome)
+        if outcome.result is Result.FAIL:
+            explanation = await check.explain(outcome)
     return Spf(
         result=outcome.result,
         domain=_readable(name or ""),
-        identity=asked.identity,
-        client_ip=_readable(asked.client_ip) if address is None else str(address),
-        helo=_readable(asked.helo),
-        envelope_from=_readable(asked.envelope_from),
+        identity=sender.identity,
+        client_ip=_readable(ip) if address is None else str(address),
+        helo=_readable(helo),
+        envelope_from=_readable(sender.envelope_from),
         mechanism=None if outcome.mechanism is None else _readable(outcome.mechanism),
         explanation=None if explanation is None else _readable(explanation),
         problem=None if outcome.problem is None else _readable(outcome.problem),
     )
-
-
-def _client_address(ip: str) -> IPv4Address | IPv6Address | None:
-    """IPv4 mapped into IPv6 is IPv4 (RFC 7208, 5)."""
-    try:
-        address = ip_address(ip.partition("%")[0])
-    except ValueError:
-        return None
-    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
 
 
 def _ascii_name(domain: str) -> str | None:

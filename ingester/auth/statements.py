@@ -54,9 +54,12 @@ class Statement:
 
 def read_statements(raw: bytes, header: Header | None = None) -> tuple[Statement, ...]:
     """The first fifty Authentication-Results fields of a mail, from the top. `header`: what `split` made of it."""
+    header = header or split(raw)
+    if "authentication-results" not in header.named:
+        return ()
     found: list[Statement] = []
     hops: tuple[str, ...] = ()
-    for field in (header or split(raw)).fields:
+    for field in header.fields:
         if field.name == "received" and len(hops) <= MAX_HOPS:
             by = _BY.search(field.value[:MAX_VALUE])
             hops = (*hops, by[1].decode("ascii").lower() if by and len(hops) < MAX_HOPS else "")

@@ -62,9 +62,9 @@ def test_the_example_of_the_rfc() -> None:
     body = b" C \r\nD \t E\r\n\r\n\r\n"
     assert relaxed(body) == b" C\r\nD E\r\n"
     assert simple(body) == b" C \r\nD \t E\r\n"
-    assert canonical_field("a", b"A: X\r\n", relaxed=True) == b"a:X\r\n"
-    assert canonical_field("b", b"B : Y\t\r\n\tZ  \r\n", relaxed=True) == b"b:Y Z\r\n"
-    assert canonical_field("b", b"B : Y\t\r\n\tZ  \r\n", relaxed=False) == b"B : Y\t\r\n\tZ  \r\n"
+    assert canonical_field(b"A: X\r\n", relaxed=True) == b"a:X\r\n"
+    assert canonical_field(b"B : Y\t\r\n\tZ  \r\n", relaxed=True) == b"b:Y Z\r\n"
+    assert canonical_field(b"B : Y\t\r\n\tZ  \r\n", relaxed=False) == b"B : Y\t\r\n\tZ  \r\n"
 
 
 @pytest.mark.parametrize(("body", "as_simple", "as_relaxed"), [(b"", b"\r\n", b""), (b"\r\n\r\n", b"\r\n", b"")])
@@ -76,6 +76,9 @@ def test_an_empty_body(body: bytes, as_simple: bytes, as_relaxed: bytes) -> None
 @pytest.mark.parametrize("window", [2, 4, 6, 64, dkim_canon.WINDOW])
 def test_random_bodies_are_those_of_dkimpy(window: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dkim_canon, "WINDOW", window)
+    monkeypatch.setattr(dkim_canon, "_STEP", window // 2)
+    monkeypatch.setattr(dkim_canon, "_STRETCH", 3 * window)
+    monkeypatch.setattr(dkim_canon, "_TAIL", window)
     rng = random.Random(window)
     for _ in range(4000):
         same(random_body(rng))
@@ -104,8 +107,26 @@ def test_random_fields_are_those_of_dkimpy() -> None:
         value = b"".join(rng.choices([b"a", b" ", b"\t", b"\r\n ", b"\r\n\t", b"  ", b"\xfc"], k=rng.randrange(12)))
         for word in (b"simple", b"relaxed"):
             ((name, text),) = ALGORITHMS[word].canonicalize_headers([(b"SubJect", value + b"\r\n")])
-            field = canonical_field("subject", b"SubJect:" + value + b"\r\n", relaxed=word == b"relaxed")
+            field = canonical_field(b"SubJect:" + value + b"\r\n", relaxed=word == b"relaxed")
             assert field == name + b":" + text
+
+
+@pytest.mark.parametrize(
+    ("value", "canonical"),
+    [
+        (b" x\x0b y\x0c", b"x\x0b y\x0c"),
+        (b"\x0b \x0c", b"\x0b \x0c"),
+        (b" \t x\r ", b"x\r"),
+        (b" x\ry \r\r\n z\x85", b"x\ry \r z\x85"),
+        (b"a\n b\r\n\tc ", b"a b c"),
+    ],
+)
+def test_only_blank_and_tab_are_blanks(value: bytes, canonical: bytes) -> None:
+    """RFC 6376, 2.8; and one field that is odd changes nothing for those beside it."""
+    assert canonical_field(b"X-Odd:" + value + b"\r\n", relaxed=True) == b"x-odd:" + canonical + b"\r\n"
+    fields = [HeaderField("a", b"A :  1\r\n\t 2 \r\n"), HeaderField("x-odd", b"x-Odd:" + value + b"\r\n")]
+    text = signed_text(fields, HeaderField("b", b"B: b=c\r\n"), relaxed=True)
+    assert text == b"a:1 2\r\nx-odd:" + canonical + b"\r\nb:b="
 
 
 @pytest.mark.parametrize(

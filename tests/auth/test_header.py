@@ -65,6 +65,7 @@ def test_fields_are_whole_and_in_order() -> None:
         (b"From a@b Sat Nov 21\r\nFrom: a@b.test\r\n\r\n", ["from"], 39),
         (b"From : a@b.test\r\n\r\n", ["from"], 19),
         (b"From x\r\nno field\r\n\r\n", [], 8),
+        (b" x: y\r\nab: z\r\n\r\n", ["ab"], 16),
         (b" led by a blank\r\nFrom: a@b.test\r\n\r\n", ["from"], 35),
         (b"From: a@b.test\r\nno field\r\nFrom: c@d.test\r\n\r\n", ["from", "from"], 44),
         (b"From: a@b.test\r\nno field\r\nnor this\r\nFrom: c@d.test\r\n\r\n", ["from"], 16),
