@@ -14,6 +14,9 @@ LOCAL_LIMIT = 128
 DOMAIN_LIMIT = 255
 """Octets of a domain (RFC 5321, 4.5.3.1.2)."""
 
+_USUAL = 128
+"""Characters of a path up to which it is remembered: what strangers may make us keep is bounded."""
+
 _ATEXT = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-/=?^_`{|}~.")
 _LABEL = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")
 
@@ -49,6 +52,15 @@ def parse_path(text: str) -> Address | None:
     """
     if len(text) > 4 * (LOCAL_LIMIT + DOMAIN_LIMIT):
         return None
+    return _remembered(text) if len(text) <= _USUAL else _parse(text)
+
+
+@lru_cache(maxsize=2048)  # the same few recipients come again and again, and a door asks twice of each
+def _remembered(text: str) -> Address | None:
+    return _parse(text)
+
+
+def _parse(text: str) -> Address | None:
     if text.startswith("@"):
         _, colon, text = text.partition(":")
         if not colon:

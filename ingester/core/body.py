@@ -8,14 +8,16 @@ from itertools import islice
 from urllib.parse import unquote
 
 from ingester.core.charset import Ladder, clean
-from ingester.core.content import decode_start, pieces
+from ingester.core.content import Measure, decode_and_measure, decode_start, pieces
 from ingester.core.flowed import is_flowed, join_flowed
 from ingester.core.html import TextMaker
-from ingester.core.mime import Node, Scan, decode
+from ingester.core.mime import Node, Scan
 from ingester.core.part import Part
 
 _MAX_CID = 998
 _CID = re.compile(r"cid:([^\s\"'<>)]{1,998})", re.IGNORECASE)
+_CID_SIGNS = (b"cid:", "c\u0130d:".encode(), "c\u0131d:".encode())
+"""One of them stands, in lower case, in what _CID finds: a search for these is 20 times as fast as one for any case."""
 _STEP = 256 << 10
 """Characters searched at a time, and bytes of a leaf above which it is decoded anew for each charset that is tried."""
 _MAX_CITED = 5000
@@ -25,12 +27,16 @@ _CHARSET_IN_HTML = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([A-Za-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
-    """The text columns of a mail; the ordinals of its body leaves; the Content-IDs that its HTML cites."""
+    """The text columns of a mail; the ordinals of its body leaves; the Content-IDs that its HTML cites.
+
+    `measures` tells what leaves measure that were decoded as a whole, by ordinal: so that nobody decodes them again.
+    """
 
     text: str
     html: str | None
     leaves: frozenset[int]
     cited: frozenset[str]
+    measures: dict[int, Measure]
 
 
 @dataclass(slots=True)
@@ -46,9 +52,10 @@ def read_body(raw: bytes, scan: Scan, flags: set[str]) -> Body:
     choice = _choose(scan)
     ladder = Ladder(flags=flags)
     texts: dict[int, str] = {}
+    measures: dict[int, Measure] = {}
     flowed = {node.part: node.params for node in scan.nodes if is_flowed(node.content_type, node.params)}
     for index in dict.fromkeys([*choice.text, *choice.html]):
-        text = _leaf_text(raw, scan.parts[index], ladder)
+        text = _leaf_text(raw, scan.parts[index], ladder, measures)
         texts[index] = join_flowed(text, flowed[index]) if index in flowed else text
     is_html = {index: scan.parts[index].content_type == "text/html" for index in texts}
     cited = _cited(texts[index] for index in texts if is_html[index])
@@ -60,7 +67,7 @@ def read_body(raw: bytes, scan: Scan, flags: set[str]) -> Body:
     if any(is_html[index] for index in choice.html):
         html = "\n".join(texts[i] if is_html[i] else f"<pre>{escape(texts[i])}</pre>" for i in choice.html)
     leaves = frozenset(scan.parts[index].ordinal for index in texts)
-    return Body(text=_join(plain), html=html, leaves=leaves, cited=cited)
+    return Body(text=_join(plain), html=html, leaves=leaves, cited=cited, measures=measures)
 
 
 def _join(texts: list[str]) -> str:
@@ -71,16 +78,20 @@ def _join(texts: list[str]) -> str:
     )
 
 
-def _leaf_text(raw: bytes, part: Part, ladder: Ladder) -> str:
-    label = part.charset
-    if label is None and part.content_type == "text/html":
-        head = decode_start(raw, part.offset, part.length, part.encoding, _META_WINDOW)
-        found = _CHARSET_IN_HTML.search(head)
-        label = found.group(1).decode("ascii") if found else None
+def _leaf_text(raw: bytes, part: Part, ladder: Ladder, measures: dict[int, Measure]) -> str:
+    view = (raw, part.offset, part.length, part.encoding)
+    silent = part.charset is None and part.content_type == "text/html"
     if part.length > _STEP:
-        return ladder.read(lambda: pieces(raw, part.offset, part.length, part.encoding, set()), label)
-    data = decode(raw, part)
-    return ladder.read(lambda: (data,), label)
+        label = _charset_in(decode_start(*view, _META_WINDOW)) if silent else part.charset
+        return ladder.read(lambda: pieces(*view, set()), label)
+    data, measures[part.ordinal] = decode_and_measure(*view)
+    return ladder.read_whole(data, _charset_in(data) if silent else part.charset)
+
+
+def _charset_in(html: bytes) -> str | None:
+    """What HTML says of itself at its beginning."""
+    found = _CHARSET_IN_HTML.search(html, 0, _META_WINDOW)
+    return found.group(1).decode("ascii") if found else None
 
 
 def _choose(scan: Scan) -> _Choice:
@@ -159,6 +170,8 @@ def _cited(texts: Iterable[str]) -> frozenset[str]:
     found: dict[str, None] = {}
     for text in texts:
         for start in range(0, len(text), _STEP):
-            cited = _CID.finditer(text, start, start + _STEP + _MAX_CID)
-            found.update(dict.fromkeys(match.group(1) for match in cited))
+            stretch = text[start : start + _STEP + _MAX_CID]
+            low = stretch.encode("utf-8", "surrogatepass").lower()
+            if any(sign in low for sign in _CID_SIGNS):
+                found.update(dict.fromkeys(_CID.findall(stretch)))
     return frozenset(unquote(unescape(one)).strip("<>").lower() for one in islice(found, _MAX_CITED))

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from encodings.aliases import aliases
+from functools import lru_cache
 from itertools import islice
 
 from charset_normalizer import from_bytes
@@ -71,7 +72,18 @@ class Ladder:
         Declared charset, utf-8, detector, cp1252 with replacement: the first rung that holds gives the text. A charset
         that was declared is still believed when one character in a hundred is wrong.
         """
-        text = self._climb(pieces, label)
+        return self._take(self._climb(pieces, label))
+
+    def read_whole(self, data: bytes, label: str | None) -> str:
+        """The same for a body that is in memory as a whole: most are of the charset that they declare, or ASCII."""
+        codec = codec_of(label)
+        if len(data) <= min(self.room, _STEP) and not (codec is not None and codec.startswith(_WIDE)):
+            text = decode_with(_with_feeds(data), "ascii" if data.isascii() else codec or "utf_8")
+            if text is not None:
+                return self._take(clean(text, self.flags).removeprefix("\ufeff"))
+        return self.read(lambda: (data,), label)
+
+    def _take(self, text: str) -> str:
         if len(text) > self.room:
             self.flags.add("body_text_cut")
             text = text[: self.room]
@@ -158,6 +170,11 @@ class _Strays:
         return 2 * sum(self.runs) < 3 * len(self.runs)
 
 
+def _with_feeds(data: bytes) -> bytes:
+    """LF for CRLF. Most texts have no other CR, and to leave out single bytes is the fastest."""
+    return data.replace(b"\r\n", b"\n") if _LONE_RETURN.search(data) else data.replace(b"\r", b"")
+
+
 def _readable(text: str, errors: str) -> str:
     """With the bytes that were no utf-8, and came through as surrogates, read as cp1252."""
     return _ESCAPED.sub(_as_cp1252, text) if errors == "surrogateescape" else text
@@ -167,6 +184,7 @@ def _as_cp1252(match: re.Match[str]) -> str:
     return match.group().encode("utf-8", "surrogateescape").decode("cp1252", "replace")
 
 
+_LONE_RETURN = re.compile(rb"\r(?!\n)")
 _RUN = re.compile(rb"[\x80-\xff]+")
 _ESCAPED = re.compile("[\udc80-\udcff]")
 _MAX_RUNS = 200
@@ -187,8 +205,11 @@ _CANDIDATES = [*_SINGLE_BYTE, "gb18030", "big5", "cp932", "euc_jp", "cp949"]
 
 def codec_of(label: str | None) -> str | None:
     """The Python codec for a charset label, by WHATWG's aliases, or None for an unknown or unsafe one."""
-    if not label or len(label) > 60:
-        return None
+    return _look_up(label) if label and len(label) <= 60 else None
+
+
+@lru_cache(maxsize=256)  # a mail asks for each of its texts, and all mails ask for the same few
+def _look_up(label: str) -> str | None:
     label = label.strip(" \t\"'").lower()
     plain = "".join(char for char in label if char.isalnum())
     known = _LABELS.get(plain)

@@ -18,7 +18,7 @@ from ingester.core.uuencode import decode_uu
 WINDOW = 256 << 10
 """Bytes decoded at a time. The decoders hold the GIL: this is about half a millisecond."""
 
-_STRIDE = 4 << 20
+_STRIDE = 1 << 20
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _BLANKS = b" \t\r\n"
 _NOT_ALPHABET = bytes(set(range(256)) - set(_ALPHABET))
@@ -38,6 +38,7 @@ _NAMES = {
     "8bits": "8bit",
     "binary": "binary",
     "base64": "base64",
+    "quoted-printable": "quoted-printable",
     "quotedprintable": "quoted-printable",
     "uuencode": "uuencode",
     "xuuencode": "uuencode",
@@ -76,14 +77,28 @@ def normalise_encoding(value: str) -> str:
 
     Comments, quotes, blanks and dashes do not count: `Base-64 (RFC 2045)` is meant well.
     """
+    usual = _NAMES.get(value.lower())
+    if usual is not None:
+        return usual
     word = value.partition("(")[0].partition(";")[0]
     return _NAMES.get("".join(char for char in word.lower() if char.isalnum()), "unknown")
 
 
 def decode_view(raw: bytes, offset: int, length: int, encoding: str) -> bytes:
     """The decoded bytes of a view. Memory: the result and one window."""
+    return _join(pieces(raw, offset, length, encoding, set()))
+
+
+def decode_and_measure(raw: bytes, offset: int, length: int, encoding: str) -> tuple[bytes, Measure]:
+    """The decoded bytes of a view and what they measure, for who needs both: it is decoded once."""
+    faults: set[str] = set()
+    data = _join(pieces(raw, offset, length, encoding, faults))
+    return data, Measure(size=len(data), sha256=sha256(data).digest(), faults=tuple(sorted(faults)))
+
+
+def _join(pieces: Iterator[bytes | memoryview]) -> bytes:
     out = BytesIO()  # gives its buffer away without a copy, where a join needs twice the result
-    for piece in pieces(raw, offset, length, encoding, set()):
+    for piece in pieces:
         out.write(piece)
     return out.getvalue()
 
@@ -126,11 +141,11 @@ def _base64(raw: bytes, pos: int, end: int, faults: set[str]) -> Iterator[bytes 
     carry = b""
     while pos < end:
         stop = min(pos + WINDOW, end)
-        clean = carry + raw[pos:stop].translate(None, _BLANKS)
-        whole = len(clean) if stop == end else len(clean) & ~3
-        try:
-            piece = _strict_base64(clean[:whole])
-        except Error:
+        window = raw[pos:stop]
+        found = _decode_lines(carry, window, last=stop == end)
+        if found is None:
+            found = _decode_letters(carry + window.translate(None, _BLANKS), last=stop == end)
+        if found is None:
             faults.add("bad_base64")
             if not carry and _is_text(raw, pos, stop):
                 faults.add("not_base64")
@@ -138,12 +153,47 @@ def _base64(raw: bytes, pos: int, end: int, faults: set[str]) -> Iterator[bytes 
             else:
                 yield from _dirty_base64(raw, pos, end, carry)
             return
+        piece, carry = found
         yield piece
-        carry = clean[whole:]
         pos = stop
 
 
-def _strict_base64(data: bytes) -> bytes:
+def _decode_lines(carry: bytes, window: bytes, *, last: bool) -> tuple[bytes, bytes] | None:
+    """Decode a window whose lines are all of one length, as nearly all base64 is; else None.
+
+    Their ends are cut out in two strokes of C: to look at every byte for blanks takes six times as long, more than all
+    the rest of the decoding.
+    """
+    letters = bytearray(carry)
+    letters += window.strip(_BLANKS)
+    feed = letters.find(b"\n")
+    width = letters.find(b"\n", feed + 1) - feed
+    if feed < 1 or width < 2:
+        return None
+    feeds = letters[feed::width]
+    if feeds.count(b"\n") != len(feeds):
+        return None
+    del letters[feed::width]
+    if letters[feed - 1] == 13:
+        ends = slice(feed - 1, feed + (len(feeds) - 1) * (width - 1), width - 1)
+        if letters[ends].count(b"\r") != len(feeds):
+            return None
+        del letters[ends]
+    found = _decode_letters(letters, last=last)
+    # What is left for the next window has been decoded by nobody yet: a blank there is to be taken out as well.
+    return found if found is None or found[1] == found[1].translate(None, _BLANKS) else None
+
+
+def _decode_letters(letters: bytes | bytearray, *, last: bool) -> tuple[bytes, bytes] | None:
+    """The bytes of pure base64, and the letters that wait for the next window; None where it is not pure."""
+    rest = 0 if last else len(letters) & 3
+    try:
+        return _strict_base64(letters[:-rest] if rest else letters), bytes(letters[-rest:]) if rest else b""
+    except Error:
+        return None
+
+
+def _strict_base64(data: bytes | bytearray) -> bytes:
     """Pure base64, or binascii.Error. binascii is the judge where pybase64, fifty times as fast, refuses: it lets
     superfluous padding at the end pass."""
     try:

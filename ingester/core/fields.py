@@ -1,7 +1,7 @@
 """Header blocks: where one ends, and the fields in it (RFC 5322, 2.2). Linear; never raises; decodes nothing."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 from ingester.core.content import find
@@ -11,6 +11,9 @@ Field = tuple[str, bytes]
 
 FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*)\n?")
 """A field at the beginning of a line, its line end included; blanks before the colon are obsolete (RFC 5322, 4.5)."""
+_USUAL_FIELD = re.compile(rb"^([!-9;-~]++):([^\n]*+(?:\n[ \t][^\n]*+)*)\n", re.MULTILINE)
+_USUAL_OVERHEAD = 2
+"""Bytes of a usual field that are neither name nor value: colon and line feed."""
 _FIELD_NAME = re.compile(rb"[!-9;-~]++[ \t]*+:")
 _CONTENT_TYPE = re.compile(rb"^content-type[ \t]*+:", re.IGNORECASE | re.MULTILINE)
 _UNFOLDED = re.compile(rb"\n(?![ \t])")
@@ -26,17 +29,26 @@ class HeaderBlock:
     end: int
     fields: tuple[Field, ...]
     flags: tuple[str, ...] = ()
+    by_name: dict[str, list[bytes]] = field(init=False, repr=False, compare=False)
+    """The values of each name: a header is asked for two dozen names, each time a walk otherwise."""
+
+    def __post_init__(self) -> None:
+        by_name: dict[str, list[bytes]] = {}
+        for name, value in self.fields:
+            if name in by_name:
+                by_name[name].append(value)
+            else:
+                by_name[name] = [value]
+        object.__setattr__(self, "by_name", by_name)
 
     def first(self, name: str) -> bytes | None:
         """The raw value of the first field of this name (lower case), or None."""
-        for key, value in self.fields:
-            if key == name:
-                return value
-        return None
+        values = self.by_name.get(name)
+        return values[0] if values else None
 
     def all(self, name: str) -> list[bytes]:
         """The raw values of all fields of this name (lower case), in order."""
-        return [value for key, value in self.fields if key == name]
+        return list(self.by_name.get(name, ()))
 
 
 def header_start(raw: bytes) -> int:
@@ -60,8 +72,8 @@ def read_header(raw: bytes, start: int, stop: int, *, max_bytes: int, max_fields
     if empty < 0 and limit < stop:
         flags.add("header_limit")
         empty, body = _find_empty_line(raw, max(start, limit - 3), stop)
-    fields: list[Field] = []
-    pos = start
+    fields = _usual_fields(raw, start, limit, max_fields)
+    pos = limit if fields else start
     while pos < limit:
         match = FIELD.match(raw, pos, limit)
         if match is None:
@@ -85,6 +97,22 @@ def read_header(raw: bytes, start: int, stop: int, *, max_bytes: int, max_fields
             return HeaderBlock(offset=start, end=start, fields=(), flags=("no_header_end",))
         body = stop
     return HeaderBlock(offset=start, end=body, fields=tuple(fields), flags=tuple(sorted(flags)))
+
+
+def _usual_fields(raw: bytes, start: int, limit: int, max_fields: int) -> list[Field]:
+    """All fields in one step, or none where any line of the stretch is no part of a field, or a field is odd.
+
+    What is found does not overlap: where it adds up to the stretch there is nothing between.
+    """
+    found = _USUAL_FIELD.findall(raw, start, limit)
+    if not found or len(found) > max_fields:
+        return []
+    names, values = zip(*found, strict=True)
+    line = b"\n".join(names)
+    # `line` has a line feed less than there are names.
+    if len(line) + 1 + sum(map(len, values)) + (_USUAL_OVERHEAD - 1) * len(found) != limit - start:
+        return []
+    return list(zip(line.decode("ascii").lower().split("\n"), values, strict=True))
 
 
 def second_type(raw: bytes, header: HeaderBlock) -> int:

@@ -195,11 +195,11 @@ def _verdict(kind: Kind, evidence: list[str]) -> Verdict:
 
 def _values(header: HeaderBlock) -> dict[str, list[str]]:
     """The values of the fields that are read here, in lower case and short."""
-    out: dict[str, list[str]] = {}
-    for name, value in header.fields:
-        if name in _READ and len(kept := out.setdefault(name, [])) < _MAX_VALUES:
-            kept.append(unfold(value[:400]).decode("latin-1").lower())
-    return out
+    return {
+        name: [unfold(value[:400]).decode("latin-1").lower() for value in values[:_MAX_VALUES]]
+        for name, values in header.by_name.items()
+        if name in _READ
+    }
 
 
 def _word(value: str) -> str:
@@ -257,12 +257,12 @@ _TYPES = frozenset({*REPORT_PARTS.values(), "tlsrpt"})
 
 def _field_signs(values: dict[str, list[str]]) -> tuple[list[str], list[str], list[str]]:
     """What the fields say: that it is an automatic answer, that it may be one, that it went to many."""
-    automatic = [name for name in sorted(_SWITCHES) if _says_yes(values, name)]
+    automatic = [name for name in sorted(_SWITCHES & values.keys()) if _says_yes(values, name)]
     automatic += [
         f"{name}: {word}" for name, word in _AUTOMATIC if any(word in value for value in values.get(name, ()))
     ]
     hints: list[str] = []
-    lists = [name for name in sorted(_LIST_FIELDS) if name in values]
+    lists = sorted(_LIST_FIELDS & values.keys())
     for value in values.get("auto-submitted", ()):
         word = _word(value)
         if word == "auto-replied":

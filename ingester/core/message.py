@@ -4,7 +4,7 @@
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 
@@ -14,6 +14,7 @@ from ingester.core.calendar import Calendar, find_calendar
 from ingester.core.charset import clean
 from ingester.core.content import decode_start
 from ingester.core.fields import HeaderBlock, read_header
+from ingester.core.hashed_body import HashedBody
 from ingester.core.headers import message_id, message_ids, parse_date
 from ingester.core.kind import Nature, read_nature
 from ingester.core.mime import Bounds, Scan, scan, tiles_balance
@@ -81,6 +82,8 @@ class Message:
     nature: Nature
     calendar: Calendar | None
     report: Report | None
+    hashed: HashedBody = field(compare=False, repr=False)
+    """Handed on to whoever wants the hash of the body too."""
 
 
 def digest(raw: bytes, bounds: Bounds) -> Message:
@@ -104,6 +107,7 @@ def digest(raw: bytes, bounds: Bounds) -> Message:
     nature = read_nature(structure, sender=address, subject=subject, text=body.text, calendar=calendar, report=report)
     if report is None and nature.from_mail_system:
         report = read_bounce(body.text)
+    hashed = HashedBody(raw, structure.header.end)
     sealed = seals(raw, structure, body.text)
     flags.update(sealed.values())
     return Message(
@@ -128,7 +132,8 @@ def digest(raw: bytes, bounds: Bounds) -> Message:
         reply_text=reply_text(body.text, body.html if _only_html(structure, body) else None),
         parts=part_rows(raw, structure.parts, body, sealed, flags, max_parts=bounds.max_parts),
         received_count=len(structure.header.all("received")),
-        content_key=_content_key(raw, structure.header),
+        content_key=_content_key(structure.header, hashed),
+        hashed=hashed,
         shown_hash=_shown_hash(structure.header),
         nature=nature,
         calendar=calendar,
@@ -166,13 +171,11 @@ class _Header:
             if cut or len(out) + len(found) > MAX_ADDRESSES:
                 self.flags.add("addresses_cut")
             out += found
-        return [
-            Mailbox(
-                name=clean(one.name, self.flags),
-                address=clean(one.address, self.flags) if one.address else None,
-            )
-            for one in out[:MAX_ADDRESSES]
-        ]
+        return [self._clean(one) for one in out[:MAX_ADDRESSES]]
+
+    def _clean(self, one: Mailbox) -> Mailbox:
+        name, address = clean(one.name, self.flags), clean(one.address or "", self.flags) or None
+        return one if (name, address) == (one.name, one.address) else Mailbox(name=name, address=address)
 
     def ids(self, name: str) -> tuple[str, ...]:
         text = " ".join(header_text(value, self.charset) for value in self.block.all(name))
@@ -254,23 +257,18 @@ def _report_ids(raw: bytes, structure: Scan, bounds: Bounds, nature: Nature, tex
 
 def _shown_hash(header: HeaderBlock) -> bytes:
     """Of all fields that are shown, answered to, or say how to read the body; blanks folded, for relays refold."""
-    shown = sha256()
-    for name, value in header.fields:
-        if name in _SHOWN or name.startswith("content-"):
-            shown.update(name.encode() + b":" + b" ".join(value.split()) + b"\0")
-    return shown.digest()
+    shown = [
+        b"%b:%b\0" % (name.encode(), b" ".join(value.split()))
+        for name, value in header.fields
+        if name in _SHOWN or name.startswith("content-")
+    ]
+    return sha256(b"".join(shown)).digest()
 
 
-def _content_key(raw: bytes, header: HeaderBlock) -> bytes:
+def _content_key(header: HeaderBlock, body: HashedBody) -> bytes:
     """Message-ID, From, Date, Subject (blanks folded: relays refold) and everything after the header block.
 
     But for line ends at its very end: SMTP ends every mail with one, another door brings the mail without.
     """
-    key = sha256()
-    for name in ("message-id", "from", "date", "subject"):
-        key.update(b" ".join((header.first(name) or b"").split()) + b"\0")
-    end = len(raw)
-    while end > header.end and raw[end - 1] in b"\r\n":
-        end -= 1
-    key.update(sha256(memoryview(raw)[header.end : end]).digest())
-    return key.digest()
+    values = [b" ".join((header.first(name) or b"").split()) for name in ("message-id", "from", "date", "subject")]
+    return sha256(b"\0".join([*values, body.digest()])).digest()

@@ -153,6 +153,8 @@ class _Scanner:
 
     def _leave(self, index: int) -> None:
         """The frames from `index` on end here. Those that were not closed may have more parts further on."""
+        if index >= len(self.frames):
+            return
         unclosed = [frame for frame in self.frames[index:] if not frame.closed]
         if unclosed:
             self.flags.add("unclosed_multipart")

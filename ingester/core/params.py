@@ -6,6 +6,7 @@ Linear; nothing raises.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from urllib.parse import unquote_to_bytes
 
@@ -16,6 +17,8 @@ MAX_PARAMS = 200
 MAX_SEGMENTS = 200
 """Pieces of one RFC 2231 value. Files of 255 bytes need fewer than ten."""
 
+_MAX_USUAL = 100
+"""Bytes of a value that may be kept, parsed: what is longer names a file or a boundary, and will not come again."""
 _MAIN = re.compile(r"\s*+([^\s;\"(),=]*+)(?:\s*+/\s*+([^\s;\"(),=]++))?")
 _PARAM = re.compile(
     r"(?<![^\s;,\"])([^\s=;\"(),<>]++)\s*+=\s*+"
@@ -49,6 +52,15 @@ EMPTY = Params("", {})
 
 def parse_params(value: bytes) -> Params:
     """Parse `main; name=value; ...`. Missing semicolons and quotes are tolerated; the first of a name counts."""
+    return _parse(value) if len(value) > _MAX_USUAL else _parse_usual(value)
+
+
+@lru_cache(maxsize=512)  # `text/plain; charset="utf-8"` and its like stand in nearly every mail
+def _parse_usual(value: bytes) -> Params:
+    return _parse(value)
+
+
+def _parse(value: bytes) -> Params:
     text = value.decode("latin-1")
     if "\n" in text:
         text = text.replace("\r\n", "").replace("\n", "")

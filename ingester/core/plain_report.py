@@ -21,6 +21,8 @@ MAX_READ = 64 << 10
 MAX_LINES = 2000
 _OPENING = 400
 """Characters of the text in which a mail system introduces itself."""
+_FIRST_WORDS = frozenset(words.split()[0] for words, _ in OPENINGS)
+"""Few texts begin with one of them: the others are not looked at further."""
 _WORDING = 2000
 """Characters in which it says what has happened."""
 
@@ -39,6 +41,9 @@ _STATUS = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.])", re.ASCII)
 
 def mail_system(text: str) -> str | None:
     """The mail system that introduces itself at the beginning of a text, by its known words."""
+    first = text[:_OPENING].split(maxsplit=1)[:1]
+    if not first or first[0].lower() not in _FIRST_WORDS:
+        return None
     opening = " ".join(text[:_OPENING].lower().split())
     return next((name for words, name in OPENINGS if opening.startswith(words)), None)
 

@@ -62,7 +62,8 @@ def _continued(kinds: list[Kind], rest: str) -> int:
 
 def _choose(lines: list[str], kinds: list[Kind]) -> str:
     """The new lines; if there are none, the signature of an empty reply, or all of a forward."""
-    new = _keep(lines, [kind is Kind.NEW for kind in kinds])
+    fresh = Kind.NEW
+    new = _keep(lines, [kind is fresh for kind in kinds])
     if not new and Kind.FORWARD not in kinds:
         new = _keep(lines, [kind in (Kind.NEW, Kind.SIGNATURE) for kind in kinds])
     return new or _keep(lines, [True] * len(lines))

@@ -29,7 +29,7 @@ def introduces(text: str) -> bool:
         return False
     verb = VERB.search(low)
     time = _TIME.search(low)
-    address = _ADDRESS.search(low)
+    address = _ADDRESS.search(low) if "@" in low else None
     if not (verb and (time or address)) and not (time and address):
         return False
     if verb and verb.start() == 0 and not verb.group().startswith("nap"):
@@ -44,7 +44,7 @@ def introduces_marked(text: str) -> bool:
     if len(text) > _MAX:
         return False
     low = text.casefold()
-    verb, address, odd = VERB.search(low), _ADDRESS.search(low), _odd_words(text)
+    verb, address, odd = VERB.search(low), _ADDRESS.search(low) if "@" in low else None, _odd_words(text)
     if _VERB_FIRST.match(low) or (verb and verb.start() == 0):
         return False
     if _YEAR.search(low) and (verb or address or _TIME.search(low)):
@@ -79,7 +79,8 @@ def _is_calendar(word: str) -> bool:
 def _odd_words(text: str) -> int:
     """Words that are neither name nor calendar: a name begins with a capital, or its script has none."""
     odd = 0
-    for piece in VERB.sub("\0", _ADDRESS.sub(" ", text)).split("\0"):
+    prose = _ADDRESS.sub(" ", text) if "@" in text else text
+    for piece in VERB.sub("\0", prose).split("\0"):
         head = True
         for word in _WORD.findall(piece):
             low = word.casefold()

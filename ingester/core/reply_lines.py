@@ -32,7 +32,10 @@ _INNER_MARKS = re.compile(r"(?:>[ \t]?)+")
 _MARKED = re.compile(r">(?:[\s>\w\"'(\[*<“„«]|$)")
 _DATE_HINT = re.compile(r"\d.{0,60}?\d[:.h]\d\d|[上下]午|오전|오후|\d[時时시]")
 _CLOSES = re.compile(r">[)\]]?(?P<word>[^:：]{0,30})[:：]")
-_MARKS = (">", HOLE)
+_MARKS = ">" + HOLE
+_COLONS = ":："
+_MARKER_ENDS = ":：-‐‑–—*_="
+"""What every marker line ends with: other lines need not be looked up."""
 _EDGE = " \t\r\f\v\xa0\u3000\u200b\u200e\u200f\u202a\u202b\u202c\u2060\ufeff"
 
 
@@ -63,8 +66,8 @@ class _Reader:
     def __init__(self, text: list[str]) -> None:
         self.text = text
         self.marked = [
-            line[:1] in _MARKS and line != "" and not (line[0] == ">" and _closes(text[at - 1] if at else "", line))
-            for at, line in enumerate(text)
+            line != "" and line[0] in _MARKS and not (line[-1] in _COLONS and _closes(before, line))
+            for before, line in zip(["", *text], text, strict=False)
         ]
         self.kinds = [Kind.NEW] * len(text)
         self.trials = MAX_TRIALS
@@ -95,7 +98,7 @@ class _Reader:
             after = self._next(at + 1)
             block = self._block(after, marked=True)
             return self._quoted(at, block or at + 1, kind)
-        if ":" in line[:40] or "：" in line[:40]:
+        if (":" in line[:40] or "：" in line[:40]) and _label(line) is not None:
             end = self._block(at, marked=self._after_rule(at))
             if end:
                 start = at
@@ -129,10 +132,11 @@ class _Reader:
 
     def _run_end(self, at: int) -> int:
         """The end of the marked lines that begin here, blank lines between them included."""
+        text, marked = self.text, self.marked
         end = at
-        while at < len(self.text) and (not self.text[at] or self.marked[at]):
+        while at < len(text) and (marked[at] or not text[at]):
             at += 1
-            if self.text[at - 1]:
+            if text[at - 1]:
                 end = at
         return end
 
@@ -236,7 +240,7 @@ class _Reader:
 
 def marker(line: str) -> Kind | None:
     """Whether a line is one like '-----Original Message-----' or 'Begin forwarded message:'."""
-    if len(line) > 100:
+    if len(line) > 100 or line[-1] not in _MARKER_ENDS:
         return None
     bare = line.strip("-_=*‐‑–—:： \t<>\xa0").casefold().replace("’", "'")
     if bare in FORWARDED:

@@ -19,17 +19,16 @@ _MODEL = re.compile(r"[a-z]{0,2}\d{1,3}[a-z]{0,2}\+?")
 
 def mark_signatures(lines: list[str], kinds: list[Kind]) -> None:
     """Mark the signature of every stretch of new lines; each ends where something quoted begins."""
-    start = 0
+    new = Kind.NEW
+    fresh = bytes([kind is new for kind in kinds])
+    end = 0
     for _ in range(_MAX_SEGMENTS):
-        while start < len(kinds) and kinds[start] is not Kind.NEW:
-            start += 1
-        if start >= len(kinds):
+        start = fresh.find(1, end)
+        if start < 0:
             return
-        end = start
-        while end < len(kinds) and kinds[end] is Kind.NEW:
-            end += 1
+        end = fresh.find(0, start)
+        end = end if end >= 0 else len(fresh)
         _segment(lines, kinds, start, end)
-        start = end
 
 
 def _segment(lines: list[str], kinds: list[Kind], start: int, end: int) -> None:
@@ -77,7 +76,7 @@ def is_mobile(line: str) -> bool:
         return False
     link = text.find("http")
     text = (text[:link] if link > 6 else text).strip(" <([-:.\xa0")
-    if MOBILE_CJK.fullmatch(text):
+    if not text.isascii() and MOBILE_CJK.fullmatch(text):
         return True
     words = [word.strip(",().") for word in text.split()]
     if len(words) > _MAX_WORDS or not any(word in SENT for word in words):

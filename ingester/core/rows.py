@@ -33,7 +33,7 @@ def part_rows(
         faults: set[str] = set()
         inner = look_inside(raw, part, room, faults)
         room -= len(inner)
-        found = _measure(raw, part)
+        found = body.measures.get(part.ordinal) or _measure(raw, part)
         notes = (*found.faults, *sorted(faults), *((seals[part.ordinal],) if part.ordinal in seals else ()))
         ordinal = len(rows) + 1
         rows.append(_row(named_inside(raw, part), ordinal, None, body, found, notes, flags))
