@@ -51,6 +51,7 @@ _NEEDS_UTF8: Final = "553 5.6.7 A non-ASCII address needs SMTPUTF8"
 _UNKNOWN_PARAMETER: Final = "555 5.5.4 Parameter not known"
 _BAD_PARAMETER: Final = "501 5.5.4 Bad value of a parameter"
 _SIZE_DIGITS: Final = 20
+_PARAMETERS: Final = frozenset({"SIZE", "BODY", "SMTPUTF8"})
 
 HTTP_VERBS: Final = frozenset({"GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE", "PATCH", "TRACE"})
 
@@ -91,7 +92,7 @@ def parse_mail(argument: str, *, extended: bool) -> MailCommand | Fault:
     parameters = _parameters(words) if extended or not words else _UNKNOWN_PARAMETER
     if isinstance(parameters, str):
         return Fault(line=parameters)
-    if any(name not in ("SIZE", "BODY", "SMTPUTF8") for name in parameters):
+    if not parameters.keys() <= _PARAMETERS:
         return Fault(line=_UNKNOWN_PARAMETER)
     size, body = parameters.get("SIZE", "0"), parameters.get("BODY", "7BIT")
     if (
@@ -124,13 +125,22 @@ def parse_rcpt(argument: str, *, utf8: bool) -> Address | Fault:
 
 
 def _split_path(argument: str, keyword: str) -> tuple[str, list[str]] | None:
-    """The path without its brackets and the words behind it, or None. One pass, mindful of quoted strings."""
+    """The path without its brackets and the words behind it, or None."""
     if argument[: len(keyword)].upper() != keyword:
         return None
     text = argument[len(keyword) :].lstrip(" \t")
     if not text.startswith("<"):
         path, *words = text.split() or [""]
         return (path, words) if "@" in path else None
+    end = text.find(">")
+    if text.find('"', 0, end) >= 0:
+        end = _quoted_path_end(text)
+    rest = text[end + 1 :]
+    return (text[1:end], rest.split()) if end > 0 and (not rest or rest[0] in " \t") else None
+
+
+def _quoted_path_end(text: str) -> int:
+    """The first bracket outside of quoted strings, or -1. One pass."""
     quoted = False
     at = 1
     while at < len(text):
@@ -140,10 +150,9 @@ def _split_path(argument: str, keyword: str) -> tuple[str, list[str]] | None:
         elif char == '"':
             quoted = not quoted
         elif char == ">" and not quoted:
-            rest = text[at + 1 :]
-            return (text[1:at], rest.split()) if not rest or rest[0] in " \t" else None
+            return at
         at += 1
-    return None
+    return -1
 
 
 def _parameters(words: list[str]) -> dict[str, str] | str:

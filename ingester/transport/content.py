@@ -6,6 +6,8 @@ Work is done piece by piece, so that in a thread of its own it does not hold the
 import re
 from typing import Final
 
+from ingester.transport.line_ends import only_crlf
+
 _PIECE: Final = 1 << 20
 _BARE_LF: Final = re.compile(rb"\n(?<!\r\n)")
 _BARE_CR: Final = re.compile(rb"\r(?!\n)")
@@ -15,22 +17,16 @@ def as_content(raw: bytes, *, max_line: int) -> tuple[bytes, tuple[str, ...]]:
     """The mail as a door keeps it, and its flags: `nul`, `bare_cr`, `bare_lf` (which is made CRLF), `long_line` for a
     line of more than `max_line` octets.
     """
-    flags = {name for name, found in (("nul", b"\0" in raw), ("bare_cr", _has_bare_cr(raw))) if found}
-    if _has_bare_lf(raw):
-        flags.add("bare_lf")
-        raw = _with_crlf(raw)
+    flags = {"nul"} if b"\0" in raw else set()
+    if not only_crlf(raw, whole=True):
+        if _BARE_CR.search(raw):
+            flags.add("bare_cr")
+        if _BARE_LF.search(raw):
+            flags.add("bare_lf")
+            raw = _with_crlf(raw)
     if _has_long_line(raw, max_line + 2):
         flags.add("long_line")
     return raw, tuple(sorted(flags))
-
-
-def _has_bare_lf(raw: bytes) -> bool:
-    """Look for the pattern only where the numbers of line ends differ: most mail needs no more than to be counted."""
-    return raw.count(b"\n") != raw.count(b"\r\n") and _BARE_LF.search(raw) is not None
-
-
-def _has_bare_cr(raw: bytes) -> bool:
-    return raw.count(b"\r") != raw.count(b"\r\n") and _BARE_CR.search(raw) is not None
 
 
 def _with_crlf(raw: bytes) -> bytes:

@@ -8,13 +8,13 @@ Work is done on whole chunks with C-speed searches; the slow, exact search runs 
 is the content kept, plus four bytes held back between chunks. Nothing here raises on any input.
 """
 
-import io
 import re
 from enum import Enum
+from io import SEEK_END, BytesIO
+
+from ingester.transport.line_ends import only_crlf
 
 _END = b"\r\n.\r\n"
-_ODD_LINE = re.compile(rb"\n(?:\.|(?<!\r\n))")
-"""The one pass that ordinary content costs: a line that begins with a dot, or an LF without CR. Base64 has neither."""
 _DOT_LINE = re.compile(rb"\n\.")
 _BARE_LF = re.compile(rb"\n(?<!\r\n)")
 _BARE_CR = re.compile(rb"\r[^\n]")
@@ -24,6 +24,7 @@ _LONE_DOT_BY_LINE = re.compile(rb"[\r\n]\.[\r\n]")
 _OPEN = re.compile(rb"(?:\r\n?|\n)(?:\.\r?)?\Z")
 """The tail that more bytes may make into an end, a CRLF or a stuffed dot: at most four bytes."""
 _STRAY_BEFORE_END = b"\r\0"
+_WINDOW = 4 << 10
 
 
 class Verdict(Enum):
@@ -64,7 +65,7 @@ class DataReader:
         self._max_bytes = max_bytes
         self._max_line = max_line
         self._normalise = normalise
-        self._content = io.BytesIO()
+        self._content: BytesIO | None = None
         self._tail = b"\r\n"  # the line end of the DATA command: the first line may start with a dot as any other
         self._nul_context = b""
         self._before = 0x20
@@ -81,29 +82,29 @@ class DataReader:
     @property
     def held(self) -> int:
         """Octets of content in memory."""
-        return 0 if self.dropped else self._content.tell()
+        return 0 if self.dropped else self.size
 
     def drop(self) -> None:
         """Forget the content and keep none from here on; the end is still looked for."""
         self.dropped = True
-        self._content = io.BytesIO()
+        self._content = None
 
     def take(self) -> bytes:
         """The content, handed over once."""
-        content = self._content.getvalue()  # without a copy: the buffer is cut to size and shared
+        # Without a copy: the buffer is cut to size and shared.
+        content = b"" if self._content is None else self._content.getvalue()
         self.drop()
         return content
 
     def feed(self, chunk: bytes) -> bool:
         """Take the next bytes from the wire. True when the end, true or ambiguous, has been found."""
+        if not self.seen and not self.dropped and chunk[:1].isalpha():
+            # A header begins, as in nearly every mail: before it stands nothing that could matter. Spares a copy.
+            self._started, self._tail = True, b""
         self.seen += len(chunk)
         data = self._tail + chunk if self._tail else chunk
-        odd = _ODD_LINE.search(data)
-        dotted = odd is not None and _DOT_LINE.search(data, odd.start()) is not None
-        end = data.find(_END, max(odd.start() - 1, 0)) if odd is not None and dotted else -1
-        wire = data[: end + 2] if end >= 0 else data
-        bare_lf = odd is not None and _BARE_LF.search(wire, odd.start()) is not None
-        if self._note_strays(wire, bare_lf=bare_lf) and self._ambiguous(data, end):
+        end, dotted = _find_end(data)
+        if self._note_strays(data, len(data) if end < 0 else end + 2) and self._ambiguous(data, end):
             return self._finish(Verdict.AMBIGUOUS, b"")
         if end < 0:
             self._hold_back(data, dotted=dotted)
@@ -111,16 +112,22 @@ class DataReader:
         before = data[end - 1] if end else self._before
         if before in _STRAY_BEFORE_END:
             return self._finish(Verdict.AMBIGUOUS, b"")
-        self._keep(wire, dotted=dotted)
+        self._keep(data, end + 2, dotted=dotted)
         return self._finish(Verdict.COMPLETE, data[end + len(_END) :])
 
-    def _note_strays(self, wire: bytes, *, bare_lf: bool) -> bool:
+    def _note_strays(self, data: bytes, stop: int) -> bool:
         """Flag what is not plain CRLF text. True when the exact search must run. A CR at the very end is undecided."""
-        nul = b"\0" in wire
-        bare_cr = _BARE_CR.search(wire) is not None
-        for name, seen in (("nul", nul), ("bare_cr", bare_cr), ("bare_lf", bare_lf)):
-            if seen:
-                self.flags.add(name)
+        nul = data.find(b"\0", 0, stop) >= 0
+        if nul:
+            self.flags.add("nul")
+        if only_crlf(data, whole=False):
+            return nul or bool(self._nul_context)
+        bare_cr = _BARE_CR.search(data, 0, stop) is not None
+        bare_lf = _BARE_LF.search(data, 0, stop) is not None
+        if bare_cr:
+            self.flags.add("bare_cr")
+        if bare_lf:
+            self.flags.add("bare_lf")
         return nul or bare_cr or bare_lf or bool(self._nul_context)
 
     def _ambiguous(self, data: bytes, end: int) -> bool:
@@ -147,31 +154,41 @@ class DataReader:
             self._nul_context = b""
         if cut:
             self._before = data[cut - 1]
-            self._keep(data[:cut], dotted=dotted)
+            self._keep(data, cut, dotted=dotted)
 
-    def _keep(self, wire: bytes, *, dotted: bool) -> None:
-        """Add whole pieces: never cut inside a CRLF or between a line end and a dot."""
+    def _keep(self, data: bytes, stop: int, *, dotted: bool) -> None:
+        """Add what stands before `stop`: whole pieces, never cut inside a CRLF or between a line end and a dot."""
         if self.dropped:
-            self.size += len(wire)
+            self.size += stop
             self.oversized |= self.size > self._max_bytes
             return
-        piece = wire
-        if "bare_lf" in self.flags:
-            # As if the client had sent CRLF, stuffed dots included: who ends lines with LF stuffs behind LF.
-            piece = piece.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-        if dotted:
-            piece = piece.replace(b"\r\n.", b"\r\n")
-        if not self._started:
-            self._started = True
-            piece = piece[2:]
+        piece = self._as_meant(data, stop, dotted=dotted)
         self.size += len(piece)
         if "long_line" not in self.flags:
             self._measure_lines(piece)
         self.oversized = self.size > self._max_bytes
         if self.oversized or ("bare_lf" in self.flags and not self._normalise):
             self.drop()
+        elif self._content is None:
+            self._content = BytesIO(piece)  # shared, not copied: most mails come in one piece
+            self._content.seek(0, SEEK_END)
         else:
             self._content.write(piece)
+
+    def _as_meant(self, data: bytes, stop: int, *, dotted: bool) -> bytes:
+        """What stands before `stop` without the stuffed dots, every line ended by CRLF."""
+        begin = 0 if self._started else 2
+        self._started = True
+        bare_lf = "bare_lf" in self.flags
+        if not (dotted or bare_lf):
+            return data[begin:stop]
+        piece = data[:stop]
+        if bare_lf:
+            # As if the client had sent CRLF, stuffed dots included: who ends lines with LF stuffs behind LF.
+            piece = piece.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+        if dotted:
+            piece = piece.replace(b"\r\n.", b"\r\n")
+        return piece[begin:]
 
     def _measure_lines(self, piece: bytes) -> None:
         """Jump from line end to line end, a limit's width at a time: a few searches a chunk, whatever its lines."""
@@ -200,6 +217,34 @@ class DataReader:
         if verdict is Verdict.AMBIGUOUS:
             self.drop()
         return True
+
+
+def _find_end(data: bytes) -> tuple[int, bool]:
+    """Where the true end begins, or -1, and whether a line before it begins with a dot.
+
+    The dot of an end that nothing follows, as in nearly every mail, is not looked at again.
+    """
+    close = len(data) - len(_END) if data.endswith(_END) else -1
+    line = _find_dot_line(data, close if close >= 0 else len(data))
+    if line < 0:
+        return close, False
+    end = data.find(_END, max(line - 1, 0))
+    return end, end < 0 or line != end + 1
+
+
+def _find_dot_line(data: bytes, stop: int) -> int:
+    """The line end before the first line that begins with a dot, or -1.
+
+    Text is searched a window at a time; base64, which has no dots, costs no more than the search for one octet.
+    """
+    dot = data.find(b".", 0, stop)
+    while dot >= 0:
+        begin = max(dot - 1, 0)
+        found = _DOT_LINE.search(data, begin, min(begin + _WINDOW, stop))
+        if found is not None:
+            return found.start()
+        dot = data.find(b".", begin + _WINDOW, stop)
+    return -1
 
 
 def _find_lone_dot(text: bytes) -> re.Match[bytes] | None:

@@ -87,13 +87,25 @@ class Desk:
         self.draining = False
         self.accepting: set[asyncio.Task[Outcome]] = set()
 
-    def accept(self, envelope: Envelope, ticket: Ticket) -> "asyncio.Task[Outcome]":
-        """Accept a mail in a task that no connection owns (design page, law 6)."""
-        task = asyncio.get_running_loop().create_task(self._accept(envelope))
+    def accept(self, envelope: Envelope, ticket: Ticket) -> "asyncio.Future[Outcome]":
+        """Accept a mail in a task that no connection owns (design page, law 6): who cancels what is given here stops
+        to wait for the commit and does not cancel it.
+        """
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[Outcome] = loop.create_future()
+        task = loop.create_task(self._accept(envelope))
         self.accepting.add(task)
-        task.add_done_callback(self.accepting.discard)
-        task.add_done_callback(lambda _: ticket.close())
-        return task
+
+        def ended(task: "asyncio.Task[Outcome]") -> None:
+            self.accepting.discard(task)
+            ticket.close()
+            if task.cancelled():
+                outcome.cancel()
+            elif not outcome.done():
+                outcome.set_result(task.result())
+
+        task.add_done_callback(ended)
+        return outcome
 
     async def _accept(self, envelope: Envelope) -> Outcome:
         try:

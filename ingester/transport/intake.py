@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from hashlib import sha256
 from ipaddress import ip_address
 from typing import Final, TypeVar
@@ -32,6 +33,8 @@ NOT_ASSERTED: Final = "envelope_not_asserted"
 """The flag of a mail whose envelope was told by somebody whose word on it does not count."""
 MAX_FOREIGN_DOMAINS: Final = 100
 """Domains of a header that the directory is asked about in vain."""
+_MAX_IP: Final = 64
+"""Characters: the longest address has 45, and blanks around it are forgiven."""
 
 Work = TypeVar("Work")
 
@@ -87,11 +90,14 @@ class Intake:
         visit = _Visit(self._pipeline, submission, scope, door)
         task = asyncio.create_task(self._accept(visit, load, max_bytes or self._max_bytes))
         self._accepting.add(task)
-        task.add_done_callback(self._accepting.discard)
-        task.add_done_callback(lambda _: load.close())
-        # Waited for, not awaited: who is cancelled here does not cancel the commit.
-        await asyncio.wait((task,))
-        return task.result()
+
+        def ended(task: asyncio.Task[Outcome]) -> None:
+            self._accepting.discard(task)
+            load.close()
+
+        task.add_done_callback(ended)
+        # Who is cancelled here does not cancel the commit.
+        return await asyncio.shield(task)
 
     def refuse(self, reason: Reason, *, door: Door, recipients: tuple[str, ...] = ()) -> Outcome:
         """Refuse a mail before its bytes are there, and note it."""
@@ -136,7 +142,7 @@ class Intake:
                 visit.note(Reason.UNKNOWN_DOMAIN)
             return visit.end(Reason.UNKNOWN_DOMAIN, refused=chosen.dropped)
         outcome = await self._pipeline.accept(visit.envelope(content, chosen.recipients))
-        return replace(outcome, refused=(*outcome.refused, *chosen.dropped))
+        return replace(outcome, refused=(*outcome.refused, *chosen.dropped)) if chosen.dropped else outcome
 
     def _content(self, visit: "_Visit") -> _Content:
         """What the bytes alone tell; the header only where nobody has named a recipient."""
@@ -280,6 +286,11 @@ def _client(asserted: Assertion) -> Client:
 
 def plain_ip(text: str) -> str | None:
     """An IP address in its one spelling, without a zone; None for what is none."""
+    return _plain_ip(text) if len(text) <= _MAX_IP else None
+
+
+@lru_cache(maxsize=1024)  # each is asked for twice, and a few servers send most mail
+def _plain_ip(text: str) -> str | None:
     try:
         return None if "%" in text else str(ip_address(text.strip()))
     except ValueError:

@@ -107,18 +107,24 @@ class Flight:
         ticket.held = held
         while self.used > self._limit and self._open:
             newest = next(reversed(self._open))
+            shed = newest.shed
             self.close(newest)
-            newest.shed()
+            shed()
 
     def settle(self, ticket: Ticket) -> None:
         """No longer a candidate for shedding."""
         self._open.pop(ticket, None)
+        ticket.shed = _nothing  # else ticket and transfer hold each other, and every mail is work for the collector
 
     def close(self, ticket: Ticket) -> None:
         """Give the bytes back. Harmless when done twice."""
-        self._open.pop(ticket, None)
+        self.settle(ticket)
         self.used -= ticket.held
         ticket.held = 0
+
+
+def _nothing() -> None:
+    return
 
 
 class Harvest:

@@ -4,10 +4,10 @@ No sockets, no store, and not how many answers a mail gets: that is what SMTP an
 """
 # ruff: noqa: N802  (the stock class names its methods after the commands)
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
+from ingester.core.address import Address
 from ingester.core.envelope import Client, Envelope, Recipient, Route
 from ingester.core.outcome import Outcome, Reason, Refusal
 from ingester.telemetry import Stage
@@ -100,7 +100,7 @@ class MailDialog(Dialog):
             transaction.tried = True
             self.complain(address.line)
             return
-        route = await self._find_route(transaction, Recipient(address=address))
+        route = await self._find_route(transaction, address)
         transaction.tried = True
         if isinstance(route, str):
             transaction.deferred |= route.startswith("4")
@@ -109,9 +109,9 @@ class MailDialog(Dialog):
         transaction.recipients.append(Recipient(address=address, route=route))
         self.say(command.RECIPIENT_OK)
 
-    async def _find_route(self, transaction: Transaction, recipient: Recipient) -> Route | str:
+    async def _find_route(self, transaction: Transaction, address: Address) -> Route | str:
         """The recipient's route, or the reply that refuses it."""
-        desk, address = self.desk, recipient.address
+        desk = self.desk
         if len(transaction.recipients) >= desk.settings.smtp.max_recipients:
             return self._refuse(Reason.TOO_MANY_RECIPIENTS, transaction, str(address))
         answer: Route | Refusal | None
@@ -208,7 +208,7 @@ class MailDialog(Dialog):
 
     async def _accept(self, transaction: Transaction, transfer: Transfer) -> Outcome:
         arrival_id, received_at = self.desk.pipeline.new_arrival()
-        task = self.desk.accept(
+        return await self.desk.accept(
             Envelope(
                 door=self.desk.door,
                 raw=transfer.reader.take(),
@@ -221,8 +221,5 @@ class MailDialog(Dialog):
             ),
             transfer.ticket,
         )
-        # Waited for, not awaited: cancelling this dialog must not cancel the commit.
-        await asyncio.wait((task,))
-        return task.result()
 
     MAIL: ClassVar[Commands] = {"MAIL": smtp_MAIL, "RCPT": smtp_RCPT, "DATA": smtp_DATA}

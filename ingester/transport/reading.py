@@ -37,17 +37,16 @@ async def pour(request: web.Request, limits: Limits, load: Load, take: Callable[
     """Give the body piece by piece to `take`, which may refuse it."""
     if (request.content_length or 0) > limits.bytes:
         return Reason.OVERSIZED
-    await go_on(request)
-    seen = 0
+    poured = _Poured(limits, load, take)
     try:
+        if request.content.is_eof():
+            # A small one has come with its header: nothing is waited for.
+            body = request.content.read_nowait()
+            return poured.add(body) if body else None
+        await go_on(request)
         async with asyncio.timeout(limits.seconds):
             async for chunk in request.content.iter_any():
-                seen += len(chunk)
-                if seen > limits.bytes:
-                    return Reason.OVERSIZED
-                if not load.hold(seen):
-                    return Reason.OVERLOADED
-                fault = take(chunk)
+                fault = poured.add(chunk)
                 if fault is not None:
                     return fault
     except TimeoutError:
@@ -55,6 +54,27 @@ async def pour(request: web.Request, limits: Limits, load: Load, take: Callable[
     except web.RequestPayloadError:
         return NOT_HTTP
     return None
+
+
+class _Poured:
+    """A body on its way, within its bounds."""
+
+    __slots__ = ("_limits", "_load", "_seen", "_take")
+
+    def __init__(self, limits: Limits, load: Load, take: Callable[[bytes], Fault | None]) -> None:
+        self._limits = limits
+        self._load = load
+        self._take = take
+        self._seen = 0
+
+    def add(self, chunk: bytes) -> Fault | None:
+        """Give a piece on, unless it is too much."""
+        self._seen += len(chunk)
+        if self._seen > self._limits.bytes:
+            return Reason.OVERSIZED
+        if not self._load.hold(self._seen):
+            return Reason.OVERLOADED
+        return self._take(chunk)
 
 
 def is_plain(request: web.Request) -> bool:

@@ -71,8 +71,9 @@ class Transfer:
     def _feed(self, chunk: bytes) -> None:
         reader = self.reader
         ended = reader.feed(chunk)
-        if reader.held != self.ticket.held:
-            self.ticket.grow(reader.held)
+        held = reader.held
+        if held != self.ticket.held:
+            self.ticket.grow(held)
         if ended:
             self.finish(Ending.COMPLETE if reader.verdict is Verdict.COMPLETE else Ending.AMBIGUOUS)
         elif reader.dropped and reader.seen > _ENDLESS:

@@ -115,12 +115,14 @@ class Inbox:
 
     def line(self) -> bytes | LineFault | None:
         """The next command line without its CRLF, what is wrong with it, or None when it has not come whole."""
-        found = self._buffer.find(b"\n", self._at)
+        buffer, at = self._buffer, self._at
+        found = buffer.find(b"\n", at)
         if found < 0:
             return self._overflow()
-        line = self._buffer[self._at : found]
+        line = buffer[at:found]
         self._at = found + 1
-        self._settle()
+        if self._paused or self._at == len(buffer):
+            self._settle()
         skipped, self._skipped = self._skipped, 0
         if skipped or len(line) >= LINE_LIMIT:
             return LineFault.TOO_LONG if skipped + len(line) <= ENDLESS_LIMIT else LineFault.ENDLESS

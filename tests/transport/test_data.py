@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingester.transport import data
 from ingester.transport.data import DataReader, Verdict
 from tests.cost import assert_cheap
 from tests.transport.variants import VARIANTS
@@ -101,6 +103,13 @@ SIZES = st.lists(st.integers(1, 7), min_size=1, max_size=5) | st.just([1]) | st.
 @given(wire=st.lists(PIECES, max_size=14).map(b"".join), sizes=SIZES)
 def test_any_stream_in_any_chunks_reads_as_the_slow_reading_says(wire: bytes, sizes: list[int]) -> None:
     assert read(wire, sizes) == read_slowly(wire)
+
+
+@settings(max_examples=500, deadline=None)
+@given(wire=st.lists(PIECES, max_size=14).map(b"".join), sizes=SIZES, window=st.integers(2, 9))
+def test_the_edges_of_windows_hide_no_dot(wire: bytes, sizes: list[int], window: int) -> None:
+    with patch.object(data, "_WINDOW", window):
+        assert read(wire, sizes) == read_slowly(wire)
 
 
 @settings(max_examples=500, deadline=None)

@@ -1,5 +1,10 @@
 """Counting: connections, bytes in flight, guesses."""
 
+import gc
+import weakref
+
+import pytest
+
 from ingester.transport.limits import Connections, Flight, Harvest
 from tests.transport.stubs import Clock
 
@@ -73,3 +78,27 @@ def test_harvest_is_bounded() -> None:
     for number in range(100_500):
         harvest.note(str(number))
     assert len(harvest._counts) == 100_000
+
+
+class Holder:
+    """What a transfer is to its ticket."""
+
+    def __init__(self, flight: Flight) -> None:
+        self.ticket = flight.open(self.drop)
+
+    def drop(self) -> None:
+        raise AssertionError
+
+
+@pytest.mark.parametrize("end", ["settle", "close"])
+def test_a_mail_leaves_nothing_for_the_garbage_collector(end: str) -> None:
+    """Ticket and transfer know each other only for as long as one may have to tell the other something."""
+    holder = Holder(Flight(limit=10))
+    gone = weakref.ref(holder)
+    getattr(holder.ticket, end)()
+    gc.disable()
+    try:
+        del holder
+        assert gone() is None
+    finally:
+        gc.enable()

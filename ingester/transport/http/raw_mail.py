@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
+from multidict import istr
 
 from ingester.core.addresses import parse_addresses
 from ingester.transport.http.fields import (
@@ -28,6 +29,9 @@ from ingester.web.body import unprocessable
 from ingester.web.problem import Problem
 
 NAMES: Final = ("event_id", "provider", "recipient", "mail_from", "client_ip", "helo")
+_HEADERS: Final = {name: istr("X-Ingester-" + name.replace("_", "-")) for name in NAMES}
+_PARAMETERS: Final = frozenset({*NAMES, ACCEPTED})
+_ONCE: Final = tuple(name for name in NAMES if name != "recipient")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,15 +58,16 @@ class Beside:
 
 def read_beside(request: web.Request, *, most: int) -> Beside | Fault:
     """Read the query and the headers. A name that nobody knows is a mistake that would lose mail if it were ignored."""
-    unknown = next((name for name in request.query if name not in (*NAMES, ACCEPTED)), None)
+    query, headers = request.query, request.headers
+    unknown = next((name for name in query if name not in _PARAMETERS), None)
     if unknown is not None:
         return unprocessable(unknown[:64] if unknown.isprintable() else None, "There is no such parameter.")
     single: dict[str, str | None] = {}
-    for name in NAMES:
-        values = set(_values(request, name))
-        if name != "recipient" and len(values) > 1:
+    for name in _ONCE:
+        values = {*query.getall(name, ()), *headers.getall(_HEADERS[name], ())}
+        if len(values) > 1:
             return unprocessable(name, "This is given twice.")
-        single[name] = next(iter(values), None)
+        single[name] = values.pop() if values else None
     recipients = named(request)
     asserted = Assertion(mail_from=single["mail_from"], client_ip=single["client_ip"], helo=single["helo"])
     event_id, provider = single["event_id"], single["provider"]
@@ -77,18 +82,10 @@ def read_beside(request: web.Request, *, most: int) -> Beside | Fault:
     return Beside(event_id=event_id, provider=provider, recipients=recipients, asserted=asserted)
 
 
-def _values(request: web.Request, name: str) -> list[str]:
-    return [*request.query.getall(name, []), *request.headers.getall(_header(name), [])]
-
-
-def _header(name: str) -> str:
-    return "X-Ingester-" + name.replace("_", "-")
-
-
 def named(request: web.Request) -> tuple[str, ...]:
     """Recipients beside the body: those of the query one by one, those of the header as an address list."""
     out = request.query.getall("recipient", [])
-    for line in request.headers.getall(_header("recipient"), []):
+    for line in request.headers.getall(_HEADERS["recipient"], []):
         mailboxes, _ = parse_addresses(line)
         out += [mailbox.address or mailbox.name for mailbox in mailboxes]
     return tuple(dict.fromkeys(out))
