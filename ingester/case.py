@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from uuid import UUID
 
 from ingester.attaching import CitedToken, cited_tokens
@@ -36,9 +37,12 @@ class Unrouted:
     recipients: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Case:
-    """One mail with all that is known before the database is asked. `deadline` is on the loop's clock."""
+    """One mail with all that is known before the database is asked. `deadline` is on the loop's clock.
+
+    Without slots, so that what follows from the facts is found once: it is asked for before the read and after it.
+    """
 
     envelope: Envelope
     message: Message
@@ -52,12 +56,12 @@ class Case:
     spam: SpamVerdict | None
     contact_ids: Mapping[UUID, UUID]
 
-    @property
+    @cached_property
     def rfc_message_id(self) -> str:
         """The mail's own Message-ID or the deterministic stand-in."""
         return own_id(self.message.rfc_message_id, self.raw_sha256)
 
-    @property
+    @cached_property
     def cited(self) -> tuple[Citation, ...]:
         """The cited ids in the order in which they are tried."""
         message = self.message
@@ -71,7 +75,7 @@ class Case:
             return None
         return provider, event_id
 
-    @property
+    @cached_property
     def tokens(self) -> tuple[CitedToken, ...]:
         """The reply tokens that the mail itself holds."""
         return cited_tokens(self.message)

@@ -4,7 +4,7 @@ Ids are given by the caller once per arrival, so that judging again (a retry, a 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -300,19 +300,23 @@ def outcome(case: Case, judgement: Judgement, written: Sequence[tuple[UUID, Writ
         for tenant_id, row in written
         if not row.dead
     )
-    arrival_id = case.envelope.arrival_id
-    attachments = sum(part.role == "attachment" for part in case.message.parts)
-    told = Outcome(
-        reason=Reason.DUPLICATE,
-        arrival_id=arrival_id,
+    reason, final = _answer(judgement, stored, dead=len(stored) < len(written))
+    return Outcome(
+        reason=reason,
+        arrival_id=case.envelope.arrival_id,
         stored=stored,
-        attachments=attachments,
+        final=final,
+        attachments=sum(part.role == "attachment" for part in case.message.parts),
         refused=judgement.refused,
     )
+
+
+def _answer(judgement: Judgement, stored: Sequence[Stored], *, dead: bool) -> tuple[Reason, bool]:
+    """The reason, and whether it is for good."""
     for refusal in judgement.refusals:
         if refusal.code.retry:
-            return replace(told, reason=refusal.reason)
-    if written:
-        return replace(told, reason=Reason.ACCEPTED) if any(not row.duplicate for row in stored) else told
+            return refusal.reason, False
+    if stored or dead:
+        return (Reason.DUPLICATE if all(row.duplicate for row in stored) else Reason.ACCEPTED), False
     refusal = judgement.refusals[0]
-    return replace(told, reason=refusal.reason, final=refusal.final)
+    return refusal.reason, refusal.final

@@ -1,6 +1,7 @@
 """ingester.pipeline on a real Postgres: routes, threads, claims, receipts, refusals, dead letters."""
 
 import asyncio
+import gc
 import random
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -13,10 +14,13 @@ from pydantic import SecretStr
 
 from ingester.app import App
 from ingester.clock import new_id, now
+from ingester.committing import LARGE_BYTES
 from ingester.core.address import parse_path
 from ingester.core.envelope import Client, Door, Envelope, Recipient
 from ingester.core.outcome import Outcome, Reason
 from ingester.settings import Settings, load
+from ingester.store.db import Connection
+from ingester.store.messages import Mail, Written, write
 from tests.blobs import stored_bytes
 from tests.daemon import OF_THIS_TEST, Town, settle
 from tests.quiet_dns import nameservers
@@ -123,6 +127,18 @@ async def test_a_mail_is_answered_whatever_happens_while_it_is_told_of(
     assert await row(town, outcome)
 
 
+async def test_a_mail_leaves_nothing_that_only_the_garbage_collector_finds(app: App, town: Town) -> None:
+    """A worker lets it come seldom."""
+    await asyncio.gather(*(send(app, mail(f"before-{n}")) for n in range(20)))
+    gc.collect()
+    gc.disable()
+    try:
+        await asyncio.gather(*(send(app, mail(f"after-{n}")) for n in range(20)))
+        assert gc.collect() < 20
+    finally:
+        gc.enable()
+
+
 async def test_two_tenants_in_one_mail_get_rows_of_their_own(app: App, town: Town) -> None:
     outcome = await send(app, mail("both"), "support@acme.test", "support@globex.test", "sales@acme.test")
     assert len(outcome.stored) == 3
@@ -148,8 +164,20 @@ async def test_after_the_final_dot_one_read_and_one_write_per_tenant(app: App, t
     outcome = await app.pipeline.accept(replace(both, recipients=recipients))
     assert len(outcome.stored) == 3
     counted = [one.split()[1] for one in statements if one not in ("BEGIN;", "COMMIT;")]
-    assert len([one for one in statements if "store_batch" in one]) == 2, "one write per tenant"
+    assert len([one for one in statements if "store_deliveries" in one]) == 2, "one write per tenant"
     assert len(counted) == 3, statements
+
+
+async def test_a_mail_of_one_tenant_is_two_round_trips(app: App, town: Town) -> None:
+    await send(app, mail("warm"))
+    statements: list[str] = []
+    async with app.database.connection() as connection:
+        connection._con.add_query_logger(lambda record: statements.append(record.query))
+    assert (await send(app, mail("counted"))).reason is Reason.ACCEPTED
+    assert len([one for one in statements if "_deliveries(" in one]) == 2
+    if not app.blobs.on:  # else the commit waits for the bytes
+        assert not {"BEGIN;", "COMMIT;"} & set(statements)
+    assert len(await town.fetch("SELECT FROM raws")) == 2
 
 
 async def test_two_addresses_of_one_mailbox_are_one_delivery_with_its_tag(app: App, town: Town) -> None:
@@ -256,6 +284,31 @@ async def test_a_hundred_arrivals_at_once_store_once(app: App, town: Town) -> No
     assert {outcome.reason for outcome in outcomes} == {Reason.ACCEPTED, Reason.DUPLICATE}
     assert len(await town.fetch("SELECT FROM messages")) == 1
     assert len(await town.fetch("SELECT FROM receipts")) == 100
+
+
+async def test_small_mails_do_not_wait_for_the_commits_of_large_ones(
+    app: App, town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large_ones = app.settings.store.connections // 4
+    entered, go_on = asyncio.Semaphore(0), asyncio.Event()
+
+    async def held(connection: Connection, tenant_id: UUID, mails: Sequence[Mail]) -> list[Written]:
+        if any(len(one.envelope.raw) >= LARGE_BYTES for one in mails):
+            entered.release()
+            await go_on.wait()
+        return await write(connection, tenant_id, mails)
+
+    monkeypatch.setattr("ingester.committing.write", held)
+    filling = b"x" * LARGE_BYTES
+    large = [asyncio.create_task(send(app, mail(f"large-{n}") + filling)) for n in range(large_ones)]
+    for _ in large:
+        await entered.acquire()
+    async with asyncio.timeout(10):
+        small = await asyncio.gather(*(send(app, mail(f"small-{n}")) for n in range(20)))
+    assert {outcome.reason for outcome in small} == {Reason.ACCEPTED}
+    assert not any(one.done() for one in large)
+    go_on.set()
+    assert {outcome.reason for outcome in await asyncio.gather(*large)} == {Reason.ACCEPTED}
 
 
 async def test_claims_end_after_their_time(app: App, town: Town) -> None:

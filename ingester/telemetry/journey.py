@@ -38,11 +38,10 @@ class Journey:
 
     def stage_ms(self) -> dict[str, float]:
         """Milliseconds by stage. What was done again counts again; what is done side by side adds up to more."""
-        spent: dict[str, float] = {}
+        spent: dict[Stage, float] = {}
         for step in self.steps:
-            name = step.stage.value
-            spent[name] = round(spent.get(name, 0.0) + (step.ended - step.begun) * 1000, 1)
-        return spent
+            spent[step.stage] = spent.get(step.stage, 0.0) + step.ended - step.begun
+        return {stage.value: round(seconds * 1000, 1) for stage, seconds in spent.items()}
 
     def at_ns(self, moment: float) -> int:
         """A moment by `perf_counter` as nanoseconds since 1970."""

@@ -28,6 +28,7 @@ HIDDEN_KEYS: Final = frozenset(
     {"authorization", "body", "content", "data", "database_url", "filename", "headers", "html", "line", "message"}
     | {"password", "query", "raw", "secret", "subject", "text", "token", "url"}
 )
+_SUSPECT_KEYS: Final = ADDRESS_KEYS | HIDDEN_KEYS
 LINES: Final = 100
 WINDOW_SECONDS: Final = 10.0
 """So many lines of one event in so many seconds; further ones are counted, and the next that is told says so."""
@@ -63,14 +64,13 @@ class Redaction:
 
     def __call__(self, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
         for key, value in event.items():
-            kind = type(value)
-            if key in HIDDEN_KEYS:
-                event[key] = "hidden"
-            elif kind is str and key not in ADDRESS_KEYS and "@" not in value and len(value) <= TEXT_LIMIT:
-                if not value.isprintable():  # nearly all are short and plain: no call for those
-                    event[key] = _bounded(value)
-            elif kind not in _NUMBERS:
-                event[key] = self._safe(key, value, DEPTH_LIMIT)
+            if key not in _SUSPECT_KEYS:  # nearly all are numbers, or short and plain: no call for those
+                kind = type(value)
+                if kind in _NUMBERS:
+                    continue
+                if kind is str and len(value) <= TEXT_LIMIT and "@" not in value and value.isprintable():
+                    continue
+            event[key] = "hidden" if key in HIDDEN_KEYS else self._safe(key, value, DEPTH_LIMIT)
         return event
 
     def _safe(self, key: str, value: object, depth: int) -> object:

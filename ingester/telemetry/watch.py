@@ -31,11 +31,12 @@ class Telemetry:
             yield journey
         finally:
             del self._journeys[arrival_id]
+            journey.steps.clear()  # a step knows its mails: without the garbage collector neither would go away
 
     def stage(self, stage: Stage, *mails: UUID) -> "Timing":
         """Time a stage of the journey of these mails (their arrival ids), whatever way it ends."""
         journeys = self._journeys
-        under_way = tuple([journeys[one] for one in mails if one in journeys]) if mails else ()
+        under_way = tuple([journey for one in mails if (journey := journeys.get(one)) is not None])
         return Timing(self.metrics, stage, under_way)
 
     def spent(self, stage: Stage, arrival_id: UUID, begun: float, seconds: float) -> None:
@@ -58,7 +59,7 @@ class Timing:
         self._begun = perf_counter()
 
     def __enter__(self) -> None:
-        self._begun = perf_counter()
+        """It has begun already."""
 
     def __exit__(self, *_: object) -> None:
         self.end()
