@@ -88,14 +88,11 @@ def postfix(target: str, *domains: str, deliveries: int = 20) -> Iterator[Daemon
     """Run one that hands the mail of these domains to `target` (`unix:/path` or `inet:host:port`), over so many
     connections. Its `raw` lines are its log. Skips the test where it cannot run.
     """
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("Postfix needs root on Linux")
-    installed = Path("/usr/lib/postfix/sbin/master").exists()
-    root = Path("/") if installed else unpack(("postfix",))
+    root = package()
     directory = Path(tempfile.mkdtemp(prefix="postfix-", dir="/tmp"))  # pytest's own are root's alone
     try:
         port = free_port()
-        _lay_out(directory)
+        lay_out(directory)
         values = {
             "root": str(root).rstrip("/"),
             "libraries": root / "usr/lib/postfix",
@@ -109,14 +106,22 @@ def postfix(target: str, *domains: str, deliveries: int = 20) -> Iterator[Daemon
         }
         (directory / "main.cf").write_text(_MAIN.format(**values))
         (directory / "master.cf").write_text(_MASTER.format(**values))
-        with _running(root, directory, port) as daemon:
+        with running(root, directory, port) as daemon:
             daemon.wait_text("daemon started")
             yield daemon
     finally:
         shutil.rmtree(directory)
 
 
-def _lay_out(directory: Path) -> None:
+def package() -> Path:
+    """The directory that stands for `/` of an installed or unpacked Postfix. Skips the test where it cannot run."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("Postfix needs root on Linux")
+    installed = Path("/usr/lib/postfix/sbin/master").exists()
+    return Path("/") if installed else unpack(("postfix",))
+
+
+def lay_out(directory: Path) -> None:
     """The directories that its own scripts would make."""
     owner, group = pwd.getpwnam(OWNER).pw_uid, grp.getgrnam(GROUP).gr_gid
     directory.chmod(0o755)
@@ -131,7 +136,8 @@ def _lay_out(directory: Path) -> None:
 
 
 @contextmanager
-def _running(root: Path, directory: Path, port: int) -> Iterator[Daemon]:
+def running(root: Path, directory: Path, port: int) -> Iterator[Daemon]:
+    """Its master with the configuration in `directory`, to the end by SIGKILL of all that it has started."""
     process = Popen(
         [root / "usr/lib/postfix/sbin/master", "-d", "-s", "-c", directory],
         cwd=directory / "queue",

@@ -386,7 +386,7 @@ async def test_five_recipients_of_two_tenants_cost_one_read_and_a_write_each(app
     )
     assert len(outcome.stored) == 4, "the token and the address of one mailbox are one delivery"
     counted = [one for one in statements if one not in ("BEGIN;", "COMMIT;")]
-    assert len([one for one in counted if "store_batch" in one]) == 2
+    assert len([one for one in counted if "store_deliveries" in one]) == 2
     assert len(counted) == 3, counted
 
 

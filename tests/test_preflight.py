@@ -78,3 +78,23 @@ def test_a_sound_configuration_has_no_fault() -> None:
         "INGESTER_SMTP__LISTEN": f"127.0.0.1:{free_port()}",
     }
     assert preflight.faults(load(environ)) == []
+
+
+def test_a_directory_of_segments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made, but nothing above it; no object store is asked for."""
+
+    def said(path: str) -> list[str]:
+        settings = load({"INGESTER_BLOBS": f"file://{tmp_path}{path}", "INGESTER_ENV": "development"})
+        assert list(preflight.objects(settings)) == []
+        return [one.replace(str(tmp_path), "") for one in preflight.segments(settings)]
+
+    (tmp_path / "file").touch()
+    assert said("/new") == said("") == []
+    assert not (tmp_path / "new").exists()
+    assert said("/a/b") == ["INGESTER_BLOBS: /a is no directory: make it, or mount its disk"]
+    assert said("/file") == ["INGESTER_BLOBS: /file is no directory: remove it, or name another"]
+    monkeypatch.setattr("os.access", lambda *_: False)
+    for path in ("/new", ""):
+        (one,) = said(path)
+        assert one.startswith("INGESTER_BLOBS: this user may not write to : change its owner or mode")
+    assert list(preflight.segments(load({"INGESTER_ENV": "development"}))) == []

@@ -158,11 +158,23 @@ BAD: list[tuple[dict[str, str], str]] = [
     ({"OPENSEND_REPLY_TOKEN_SECRET": "short"}, "INGESTER_REPLY_TOKEN_SECRETS (entry 1): needs at least 32 characters"),
     ({"INGESTER_INBOUND_TOKEN": "short"}, "INGESTER_INBOUND_TOKEN: needs at least 32 characters"),
     ({"INGESTER_HTTP__LISTEN": "[::]:80"}, "INGESTER_HTTP__LISTEN needs INGESTER_INBOUND_TOKEN in production: set it"),
-    ({"INGESTER_BLOBS": "file:///srv/mail"}, "INGESTER_BLOBS: a directory cannot be used yet"),
     *(
         (
             {"INGESTER_BLOBS": value},
-            "INGESTER_BLOBS: must be `postgres`, or like s3://bucket/prefix, gs://bucket/prefix or az://container/prefix",
+            "INGESTER_BLOBS: must be like file:///var/lib/ingester/segments, "
+            "an absolute directory without % ? # and dots",
+        )
+        for value in ("file:", "file:/srv", "file://host/srv", "file:///srv/../x", "file:///srv//x", "file:///a%20b")
+    ),
+    (
+        {"INGESTER_BLOBS": "file:///"},
+        "INGESTER_BLOBS: must be like file:///var/lib/ingester/segments, not the root of all",
+    ),
+    *(
+        (
+            {"INGESTER_BLOBS": value},
+            "INGESTER_BLOBS: must be `postgres`, or like file:///directory, s3://bucket/prefix, gs://bucket/prefix or "
+            "az://container/prefix",
         )
         for value in (
             "disk",

@@ -15,15 +15,21 @@ from tests.bench import corpus as corpora
 from tests.bench import e2e as whole
 from tests.bench import mime as reading
 from tests.bench import report as reports
+from tests.bench import targets
+from tests.bench.contestants import Name
+from tests.bench.modes import COMMANDS, numbers
 from tests.bench.subject import BenchError
 
+VOID = 3
+"""Exit status of a run whose baselines were too slow; 2 is click's own."""
 
-def _numbers(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]:
-    """A comma-separated list of positive numbers, each once."""
-    pieces = [piece.strip() for piece in value.split(",")]
-    if not all(piece.isdecimal() and int(piece) for piece in pieces):
-        raise click.BadParameter(f"{value!r} is not a list of numbers such as 1,10,50")
-    return tuple(dict.fromkeys(map(int, pieces)))
+
+def _contestants(_: click.Context, __: click.Parameter, value: str) -> tuple[Name, ...]:
+    """A comma-separated list of contestants, each once."""
+    try:
+        return tuple(dict.fromkeys(Name(piece.strip()) for piece in value.split(",")))
+    except ValueError as error:
+        raise click.BadParameter(f"{error}: choose of {','.join(Name)}") from error
 
 
 _seed = click.option("--seed", default=1, show_default=True, help="What the corpus is made from.")
@@ -45,6 +51,10 @@ def main() -> None:
     python -m tests.bench e2e --json before.json   and the same as JSON
     python -m tests.bench e2e --compare before.json
     python -m tests.bench mime                     reading alone, against the standard library
+    python -m tests.bench stages                   each stage alone, against the library that it replaces
+    python -m tests.bench http                     the POST door against the SMTP door
+    python -m tests.bench big                      mails of 25 MB, several at once
+    python -m tests.bench soak                     ten minutes: does anything grow?
     """
 
 
@@ -52,7 +62,15 @@ def main() -> None:
 @_seed
 @_mails
 @click.option(
-    "--connections", metavar="N,N,...", callback=_numbers, default="1,10,50", show_default=True, help="To run with."
+    "--connections", metavar="N,N,...", callback=numbers, default="1,10,50", show_default=True, help="To run with."
+)
+@click.option(
+    "--contestants",
+    metavar="NAME,NAME,...",
+    callback=_contestants,
+    default=",".join(Name),
+    show_default=True,
+    help="Who runs: the daemon with the raw bytes in Postgres or in segments, plain Python, Postfix that only queues.",
 )
 @click.option(
     "--workers",
@@ -81,6 +99,7 @@ def e2e(
     seed: int,
     mails: int,
     connections: tuple[int, ...],
+    contestants: tuple[Name, ...],
     workers: int,
     runs: int,
     warm_up: int,
@@ -90,16 +109,18 @@ def e2e(
     data: Path | None,
     cache: Path,
 ) -> None:
-    """The whole way: from the socket of `ingester serve` to committed rows.
+    """The whole way: from the socket of `ingester serve` to committed rows, and two baselines in the same run.
 
-    Starts a Postgres and the daemon, sends the corpus over N connections, and compares every mail with its rows.
-    Exit status 1 when a mail was lost, invented or not accepted.
+    Starts a Postgres and the daemon, sends the corpus over N connections, and compares every mail with its rows. Plain
+    Python and Postfix that only queues take turns with it; the ratios to them are what counts. Exit status 1 when a
+    mail was lost, invented, not accepted or not checked, 3 when the baselines were so slow that the run is void.
     """
     console = Console(width=None if sys.stdout.isatty() else 130)
     options = whole.Options(
         seed=seed,
         mails=mails,
         warm_up=warm_up,
+        contestants=contestants,
         connections=connections,
         workers=workers,
         runs=runs,
@@ -113,12 +134,15 @@ def e2e(
     except (BenchError, LocalPostgresError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     reports.show(report, console)
+    targets.show(report.medians, console)
     if json_file:
         reports.save(report, json_file)
     if stored:
         reports.show_ratios(report, stored, console)
     if report.problems:
         sys.exit(1)
+    if targets.find_void(report.medians):
+        sys.exit(VOID)
 
 
 @main.command()
@@ -188,6 +212,10 @@ def corpus(seed: int, mails: int, cache: Path) -> None:
             shape, str(len(of_shape)), *(f"{size / 1000:,.1f}" for size in kilobytes), share, str(parts[shape])
         )
     Console().print(table)
+
+
+for command in COMMANDS:
+    main.add_command(command)
 
 
 if __name__ == "__main__":

@@ -140,7 +140,9 @@ WEBMAIL = Client(
     plain_params="",
     coding=Coding.QUOTED,
 )
-LOOPBACK = "ip4:127.0.0.0/8 ip6:::1"
+NETWORK = "203.0.113.0/24"
+"""Where all mail comes from, as the driver's PROXY header says: every SPF record permits it."""
+PERMITTED = f"ip4:{NETWORK} ip6:2001:db8:25::/48"
 SENDERS = (
     Sender(
         domain="bigmail.example",
@@ -163,7 +165,7 @@ SENDERS = (
         selector="1a1hai",
         client=APPLE,
         weight=15,
-        spf=f"v=spf1 {LOOPBACK} ~all",
+        spf=f"v=spf1 {PERMITTED} ~all",
         dmarc="v=DMARC1; p=quarantine; adkim=s",
     ),
     Sender(
@@ -171,7 +173,7 @@ SENDERS = (
         selector="dkim",
         client=THUNDERBIRD,
         weight=10,
-        spf=f"v=spf1 {LOOPBACK} -all",
+        spf=f"v=spf1 {PERMITTED} -all",
         dmarc="v=DMARC1; p=none",
     ),
     Sender(
@@ -187,13 +189,13 @@ SENDERS = (
         selector="s2048",
         client=WEBMAIL,
         weight=7,
-        spf=f"v=spf1 {LOOPBACK} ?all",
+        spf=f"v=spf1 {PERMITTED} ?all",
         dmarc="v=DMARC1; p=reject; aspf=s",
     ),
 )
 SHARED_RECORDS = {
-    "_spf.bigmail.example": f"v=spf1 ip4:192.0.2.0/24 ip6:2001:db8:1::/48 {LOOPBACK} ~all",
-    "_spf.protection.example": f"v=spf1 ip4:198.51.100.0/24 ip4:203.0.113.0/24 {LOOPBACK} -all",
+    "_spf.bigmail.example": f"v=spf1 ip4:192.0.2.0/24 ip6:2001:db8:1::/48 {PERMITTED} ~all",
+    "_spf.protection.example": f"v=spf1 ip4:198.51.100.0/24 {PERMITTED} -all",
 }
 
 

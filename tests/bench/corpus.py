@@ -24,7 +24,7 @@ from tests.bench.shapes import SHARES, Brief, Files, Shape, compose
 from tests.bench.sign import Signer, make_signer
 from tests.bench.words import LANGUAGES, Language
 
-VERSION = 1
+VERSION = 2
 DOMAIN = "bench.test"
 CATCH_ALL = ("info", "billing", "jobs", "press", "hello", "returns", "orders", "legal")
 GOLDEN = 0.6180339887498949

@@ -1,10 +1,12 @@
 """The load driver: N SMTP connections from one process, a closed loop, cheap enough not to be what is measured.
 
-Plain non-blocking sockets and one selector. A mail's commands go out as one pipelined group (RFC 2920), its content as
-a slice of the corpus file in memory. It believes nothing: every reply is recorded. `run` is for a process of its own.
+Plain non-blocking sockets and one selector. A mail's commands go out as one group where the server offers PIPELINING
+(RFC 2920), else one by one; its content as a slice of the corpus file in memory. It believes nothing: every reply is
+recorded. `run` is for a process of its own.
 """
 
 import heapq
+import itertools
 import selectors
 import socket
 import time
@@ -13,14 +15,18 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from ipaddress import ip_network
 from multiprocessing import get_context
 
+from tests.bench.clients import NETWORK
 from tests.bench.corpus import Corpus, Mail
 
 GIVE_UP = 10
 """Connections in a row that fail before the first mail, where nobody asked for retries."""
 CHUNK = 1 << 18
 """How much is offered to the kernel at once: more only makes it copy into a full socket buffer."""
+CLIENTS = tuple(map(str, ip_network(NETWORK).hosts()))
+"""The addresses that the PROXY headers name, one connection after the other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +43,9 @@ class Plan:
     """What to send and how. `reuse` mails go over one connection, 0 means all of them.
 
     After `stall_seconds` without any event the run ends, and what is open counts as not answered; without `retry` also
-    when the server lets nobody in any more.
+    when the server lets nobody in any more. `proxied`: each connection begins with a PROXY header that names one of
+    CLIENTS, for whom SPF passes; the server must wait for it. With a `rate`, mails per second, each mail has a time at
+    which it is due, and is counted from then: a server that falls behind is not spared.
     """
 
     host: str
@@ -47,8 +55,10 @@ class Plan:
     count: int
     connections: int
     reuse: int = 0
+    proxied: bool = False
     retry: Retry | None = None
     stall_seconds: float = 60.0
+    rate: float | None = None
 
     @property
     def mails(self) -> Sequence[Mail]:
@@ -94,6 +104,11 @@ class Result:
         return len(self.accepted) / self.seconds if self.seconds else 0.0
 
 
+def introduction(client: str) -> bytes:
+    """The PROXY header, version 1, for a client with this IPv4 address (haproxy, proxy-protocol.txt, 2.1)."""
+    return f"PROXY TCP4 {client} 127.0.0.1 25000 25\r\n".encode("ascii")
+
+
 def run_apart(plan: Plan) -> Result:
     """`run` in a fresh process, so that its CPU time is its own and it does not share our interpreter."""
     with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
@@ -132,12 +147,17 @@ class _State(Enum):
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Connection:
-    """One connection; `codes` gathers the replies to the group that is out, `replies` says how many it needs."""
+    """One connection; `codes` gathers the replies to the group at hand, `replies` says how many it needs.
+
+    `unsaid` is the rest of a group that goes out one by one.
+    """
 
     sock: socket.socket
     state: _State = _State.GREETING
+    pipelining: bool = False
     inbox: bytes = b""
     outbox: memoryview = field(default_factory=lambda: memoryview(b""))
+    unsaid: list[bytes] = field(default_factory=list)
     codes: list[int] = field(default_factory=list)
     replies: int = 1
     mail: int = -1
@@ -153,16 +173,22 @@ class _Driver:
         self._wire = wire
         self._queue = deque(range(plan.first, plan.first + len(plan.mails)))
         self._later: list[tuple[float, int]] = []
+        self._due: dict[int, float] = {}
         self._attempts: dict[int, int] = {}
         self._left = len(self._queue)
         self._selector = selectors.DefaultSelector()
         self._connections: set[_Connection] = set()
+        self._clients = itertools.cycle(CLIENTS)
         self._connect_at = 0.0
         self._failures = 0
 
     def loop(self) -> bool:
         """Run to the end; True when it stalled before."""
         moved = time.perf_counter()
+        if self._plan.rate:
+            self._due = {mail: moved + number / self._plan.rate for number, mail in enumerate(self._queue)}
+            self._later = [(due, mail) for mail, due in self._due.items()]
+            self._queue.clear()
         while self._left and (self._plan.retry or self._failures < GIVE_UP):
             now = time.perf_counter()
             self._wake(now)
@@ -189,6 +215,9 @@ class _Driver:
         return min(1.0, max(0.0, min(due) - now)) if due else 1.0
 
     def _wanted(self) -> int:
+        """How many connections more there is work for."""
+        if len(self._connections) >= self._plan.connections:
+            return 0  # as it mostly is: then there is no need to count
         busy = sum(connection.mail >= 0 for connection in self._connections)
         return min(self._plan.connections, busy + len(self._queue)) - len(self._connections)
 
@@ -203,6 +232,8 @@ class _Driver:
     def _connect(self, now: float) -> bool:
         try:
             sock = socket.create_connection((self._plan.host, self._plan.port), timeout=self._plan.stall_seconds)
+            if self._plan.proxied:
+                sock.sendall(introduction(next(self._clients)))
         except OSError:
             self._fail(now)
             return False
@@ -234,10 +265,16 @@ class _Driver:
     def _read(self, connection: _Connection, data: bytes) -> None:
         *lines, connection.inbox = (connection.inbox + data).split(b"\r\n")
         for line in lines:
+            if connection.state is _State.HELLO and line[4:].upper() == b"PIPELINING":
+                connection.pipelining = True
             if line[3:4] == b"-":
                 continue
-            connection.codes.append(int(line[:3]) if line[:3].isdigit() else 0)
-            if len(connection.codes) == connection.replies:
+            code = int(line[:3]) if line[:3].isdigit() else 0
+            connection.codes.append(code)
+            if connection.unsaid and code < 400:
+                self._write(connection, connection.unsaid.pop(0))
+            elif connection.unsaid or len(connection.codes) == connection.replies:
+                connection.unsaid = []
                 codes, connection.codes = connection.codes, []
                 self._advance(connection, codes)
                 if connection not in self._connections:
@@ -295,14 +332,23 @@ class _Driver:
             self._drop(connection)
             return
         connection.mail = self._queue.popleft()
-        connection.started = time.perf_counter()
+        connection.started = self._due.pop(connection.mail, 0.0) or time.perf_counter()
         mail = self._plan.corpus.mails[connection.mail]
         body = " BODY=8BITMIME" if mail.eight_bit else ""
-        group = f"MAIL FROM:<{mail.sender}> SIZE={mail.size}{body}\r\nRCPT TO:<{mail.recipient}>\r\nDATA\r\n"
-        self._say(connection, _State.ENVELOPE, group.encode("ascii"), replies=3)
+        group = f"MAIL FROM:<{mail.sender}> SIZE={mail.size}{body}\r\nRCPT TO:<{mail.recipient}>\r\nDATA\r\n".encode()
+        if connection.pipelining:
+            self._say(connection, _State.ENVELOPE, group, replies=3)
+        else:
+            first, *connection.unsaid = group.splitlines(keepends=True)
+            self._say(connection, _State.ENVELOPE, first, replies=3)
 
     def _say(self, connection: _Connection, state: _State, data: bytes | memoryview, *, replies: int = 1) -> None:
-        connection.state, connection.replies, connection.outbox = state, replies, memoryview(data)
+        connection.state, connection.replies = state, replies
+        self._write(connection, data)
+
+    def _write(self, connection: _Connection, data: bytes | memoryview) -> None:
+        """What went before has been answered, and so has gone out."""
+        connection.outbox = memoryview(data)
         self._flush(connection)
 
     def _flush(self, connection: _Connection) -> None:

@@ -11,9 +11,9 @@ import tracemalloc
 from base64 import encodebytes
 from collections.abc import Callable
 from dataclasses import dataclass
+from email.message import Message
 from pathlib import Path
 from random import Random
-from time import process_time
 
 import msgspec
 from rich.console import Console
@@ -25,14 +25,13 @@ from ingester.core.mime import Bounds, decode, scan
 from tests.bench import corpus as corpora
 from tests.bench.hostile import shapes
 from tests.bench.measure import describe_machine
+from tests.bench.turns import medians, seconds_of, take_turns
 from tests.core.tnef_files import attachment, tnef
 
 LEAST_RATIO = 5.0
 LEAST_MB_PER_SECOND = 200.0
 MOST_MEMORY = 1.5
 MOST_SECONDS = 0.2
-CHUNK = 25
-"""Mails that one reader takes before the other has its turn: a busy machine slows both alike."""
 _TRIES = 4
 """A crafted mail is measured again, up to so many times, while it is too slow: what counts is what the code needs."""
 BOUNDS = Bounds(max_header_bytes=4 << 20)
@@ -96,8 +95,13 @@ def read(raw: bytes) -> int:
 
 def read_compat32(raw: bytes) -> int:
     """Theirs: parse, walk, decode each part."""
+    return total_of(email.message_from_bytes(raw))
+
+
+def total_of(message: Message) -> int:
+    """Octets of all decoded parts."""
     total = 0
-    for part in email.message_from_bytes(raw).walk():
+    for part in message.walk():
         if not part.is_multipart():
             payload = part.get_payload(decode=True)
             total += len(payload) if isinstance(payload, bytes) else 0
@@ -152,24 +156,9 @@ def check(speed: Speed, large: tuple[Large, ...], crafted: tuple[Crafted, ...]) 
     return out
 
 
-def _seconds(reader: Callable[[bytes], int], raws: list[bytes]) -> float:
-    begun = process_time()
-    for raw in raws:
-        reader(raw)
-    return process_time() - begun
-
-
 def measure_speed(raws: list[bytes], runs: int) -> Speed:
-    readers = (read, read_compat32, read_text, read_all, _scan_only)
-    taken: list[list[float]] = []
-    for number in range(runs + 1):
-        seconds = [0.0] * len(readers)
-        for at in range(0, len(raws), CHUNK):
-            for index, reader in enumerate(readers):
-                seconds[index] += _seconds(reader, raws[at : at + CHUNK])
-        if number:  # the first warms up
-            taken.append(seconds)
-    ours, theirs, text, everything, scanned = (statistics.median(column) for column in zip(*taken, strict=True))
+    taken = take_turns((read, read_compat32, read_text, read_all, _scan_only), raws, runs)
+    ours, theirs, text, everything, scanned = medians(taken)
     per_mail = 1000 / len(raws)
     return Speed(
         scan_decode_ms=ours * per_mail,
@@ -190,8 +179,8 @@ def measure_large(name: str, raw: bytes) -> Large:
     return Large(
         name=name,
         size=len(raw),
-        scan_decode_mb_s=size / min(_seconds(read, [raw]) for _ in range(3)),
-        digest_mb_s=size / min(_seconds(read_all, [raw]) for _ in range(3)),
+        scan_decode_mb_s=size / min(seconds_of(read, [raw]) for _ in range(3)),
+        digest_mb_s=size / min(seconds_of(read_all, [raw]) for _ in range(3)),
         decode_memory=_peak(read, raw),
         digest_memory=_peak(read_all, raw),
     )
@@ -212,11 +201,11 @@ def _peak(reader: Callable[[bytes], int], raw: bytes) -> float:
 def measure_crafted(shape: tuple[str, Callable[[], bytes]]) -> Crafted:
     name, make = shape
     raw = make()
-    best = _seconds(read_all, [raw])
+    best = seconds_of(read_all, [raw])
     for _ in range(_TRIES - 1):
         if best <= 0.75 * MOST_SECONDS:
             break
-        best = min(best, _seconds(read_all, [raw]))
+        best = min(best, seconds_of(read_all, [raw]))
     return Crafted(name=name, seconds=best)
 
 

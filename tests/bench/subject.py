@@ -1,4 +1,9 @@
-"""What is measured: a real `ingester serve` on a real Postgres with fsync on, a fresh database for every run."""
+"""What is measured: a real `ingester serve` on a real Postgres with fsync on, a fresh database for every run.
+
+A fresh database has never been analysed, and until it is the planner takes any index for as good as any other.
+Autovacuum, on as ever, would come by within a minute; `analyse` does the same after a warm-up, so that no run is
+measured half before and half after.
+"""
 
 import asyncio
 import os
@@ -10,10 +15,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
@@ -23,6 +29,8 @@ import asyncpg
 from ingester.store.embedded import LocalPostgres
 from ingester.store.migrate import migrate
 from tests.bench.corpus import DOMAIN
+from tests.bench.driver import CLIENTS, introduction
+from tests.bench.probe import DIRECTORY as PROBE
 
 POSTGRES_OPTIONS = {"shared_buffers": "256MB", "max_wal_size": "4GB"}
 """Beside the defaults. Room for the log, so that no checkpoint falls into one run and not into the other."""
@@ -31,6 +39,8 @@ READY_SECONDS = 30.0
 STOP_SECONDS = 60.0
 TENANT = UUID("00000000-0000-7000-8000-00000000be7c")
 TEMPLATE = "bench_template"
+PROXIED = MappingProxyType({"INGESTER_SMTP__PROXY_NETWORKS": "127.0.0.0/8"})
+"""The settings of a daemon for a driver that sends a PROXY header (`Plan.proxied`)."""
 PORTS = range(30_000, 32_000)
 """Below the ephemeral range: who tries a closed port of that range again and again may connect to himself."""
 
@@ -95,32 +105,34 @@ def _make_template(server: Server) -> None:
     query(url, fill_directory)
 
 
-async def fill_directory(connection: asyncpg.Connection) -> None:
-    """Tenant `bench`, two mailboxes with addresses of their own and one that takes all the rest."""
+async def fill_directory(
+    connection: asyncpg.Connection, *, tenant: UUID = TENANT, slug: str = "bench", domain: str = DOMAIN
+) -> None:
+    """A tenant, two mailboxes with addresses of their own and one that takes all the rest."""
     await connection.execute(
-        "INSERT INTO tenants (id, slug, name, status) VALUES ($1, 'bench', 'Bench', 'active')", TENANT
+        "INSERT INTO tenants (id, slug, name, status) VALUES ($1, $2, 'Bench', 'active')", tenant, slug
     )
     await connection.execute(
-        "INSERT INTO domains (name, tenant_id, status) VALUES ($1, $2, 'verified')", DOMAIN, TENANT
+        "INSERT INTO domains (name, tenant_id, status) VALUES ($1, $2, 'verified')", domain, tenant
     )
     routes = (("support", "exact", "support"), ("sales", "exact", "sales"), ("everything", "catch_all", ""))
     for number, (local_part, kind, routed) in enumerate(routes, start=1):
-        mailbox, route = UUID(int=TENANT.int + number), UUID(int=TENANT.int + 16 + number)
+        mailbox, route = UUID(int=tenant.int + number), UUID(int=tenant.int + 16 + number)
         await connection.execute(
             "INSERT INTO mailboxes (tenant_id, id, domain, local_part) VALUES ($1, $2, $3, $4)",
-            *(TENANT, mailbox, DOMAIN, local_part),
+            *(tenant, mailbox, domain, local_part),
         )
         await connection.execute(
             "INSERT INTO routes (tenant_id, id, domain, kind, local_part, mailbox_id) VALUES ($1, $2, $3, $4, $5, $6)",
-            *(TENANT, route, DOMAIN, kind, routed, mailbox),
+            *(tenant, route, domain, kind, routed, mailbox),
         )
 
 
 @contextmanager
-def fresh_database(server: Server) -> Iterator[str]:
+def fresh_database(server: Server, *, template: str = TEMPLATE) -> Iterator[str]:
     """A clone of the template, with the log checkpointed; gives its URL and drops it afterwards."""
     name = "bench_run"
-    query(server.url, lambda connection: connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}"))
+    query(server.url, lambda connection: connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}"))
     query(server.url, lambda connection: connection.execute("CHECKPOINT"))
     try:
         yield server.database(name)
@@ -128,37 +140,72 @@ def fresh_database(server: Server) -> Iterator[str]:
         query(server.url, lambda connection: connection.execute(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
+async def analyse(connection: asyncpg.Connection) -> None:
+    """What autovacuum does at its defaults once there are some rows."""
+    await connection.execute("ANALYZE")
+
+
 @contextmanager
-def daemon(url: str, *, workers: int, log: Path, nameserver: tuple[str, int]) -> Iterator[Daemon]:
-    """A serving daemon on a free port. Ends it by SIGTERM; raises BenchError when it does not end well."""
-    port = _free_port()
-    command = [sys.executable, "-m", "ingester", "serve"]
-    environment = _environment(url) | {
+def daemon(
+    url: str,
+    *,
+    workers: int,
+    log: Path,
+    nameserver: tuple[str, int],
+    settings: Mapping[str, str] = MappingProxyType({}),
+    probe: Path | None = None,
+) -> Iterator[Daemon]:
+    """A serving daemon on a free port; `settings` are further INGESTER_* ones and win over ours.
+
+    With `probe` its workers' loops are watched, and what is seen lies in that directory (see `tests.bench.probe`).
+    Ends it by SIGTERM; raises BenchError when it does not end well.
+    """
+    port = free_port()
+    command = [sys.executable, "-m", "tests.bench.probe" if probe else "ingester", "serve"]
+    environment = own_environment() | {
+        "INGESTER_ENV": "development",
+        "INGESTER_DATABASE_URL": url,
+        "INGESTER_LOG__FORMAT": "json",  # as in production
         "INGESTER_SMTP__LISTEN": f"127.0.0.1:{port}",
         "INGESTER_SMTP__MAX_CONNECTIONS_PER_PREFIX": "1000",
         "INGESTER_WORKERS": str(workers),
         "INGESTER_DNS__NAMESERVERS": "{}:{}".format(*nameserver),
+        **settings,
+        **({PROBE: str(probe)} if probe else {}),
     }
+    proxied = "INGESTER_SMTP__PROXY_NETWORKS" in environment
+    with serving(command, environment, port=port, log=log, proxied=proxied) as process:
+        yield Daemon(pid=process.pid, port=port)
+    if process.returncode:
+        raise BenchError(f"the daemon ended with status {process.returncode}:\n{_tail(log)}")
+
+
+@contextmanager
+def serving(
+    command: Sequence[str], environment: Mapping[str, str], *, port: int, log: Path, proxied: bool
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process from its greeting to its end by SIGTERM."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
         )
     try:
-        _await_greeting(process, port, log)
-        yield Daemon(pid=process.pid, port=port)
+        await_greeting(process, port, log, proxied=proxied)
+        yield process
     finally:
-        code = _stop(process)
-    if code:
-        raise BenchError(f"the daemon ended with status {code}:\n{_tail(log)}")
+        _stop(process)
 
 
-def _environment(url: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("INGESTER_")}
-    return kept | {"INGESTER_ENV": "development", "INGESTER_DATABASE_URL": url}
+def own_environment() -> dict[str, str]:
+    """Ours without any setting of a daemon."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("INGESTER_")}
 
 
-def _await_greeting(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    """Return when the door greets. The port is closed until then, so that trying is the only way to know."""
+def await_greeting(process: subprocess.Popen[bytes], port: int, log: Path, *, proxied: bool) -> None:
+    """Return when the door greets. The port is closed until then, so that trying is the only way to know.
+
+    Raises BenchError when it does not in time.
+    """
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
         try:
@@ -167,30 +214,33 @@ def _await_greeting(process: subprocess.Popen[bytes], port: int, log: Path) -> N
         except subprocess.TimeoutExpired:
             pass
         try:
-            with socket.create_connection(("127.0.0.1", port), timeout=5) as probe:
-                if probe.recv(3) == b"220":
-                    probe.sendall(b"QUIT\r\n")
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as visitor:
+                if proxied:
+                    visitor.sendall(introduction(CLIENTS[0]))
+                if visitor.recv(3) == b"220":
+                    visitor.sendall(b"QUIT\r\n")
                     return
         except OSError:
             continue
-    raise BenchError(f"the daemon did not begin to serve (status {process.poll()}):\n{_tail(log)}")
+    raise BenchError(f"nobody greets at the door (status {process.poll()}):\n{_tail(log)}")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> int:
+def _stop(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     try:
-        return process.wait(STOP_SECONDS)
+        process.wait(STOP_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
-        return process.wait()
+        process.wait()
 
 
 def _tail(log: Path) -> str:
-    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:]) if log.exists() else ""
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nothing listens on. Raises BenchError when there is none."""
     for port in random.sample(PORTS, len(PORTS)):
         try:
             with socket.create_server(("127.0.0.1", port)):

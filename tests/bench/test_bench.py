@@ -18,12 +18,14 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from ingester.transport.proxy import Proxied, parse_proxy
 from tests.bench import corpus as corpora
 from tests.bench import e2e, report
 from tests.bench.__main__ import main
 from tests.bench.audit import Rows, audit
+from tests.bench.contestants import Name
 from tests.bench.corpus import Corpus, Mail
-from tests.bench.driver import Answer, Plan, Result, Retry, run, run_apart
+from tests.bench.driver import CLIENTS, Answer, Plan, Result, Retry, introduction, run, run_apart
 from tests.bench.shapes import SHARES, Shape
 from tests.bench.sign import relax_body, relax_field
 from tests.bench.sink import sink
@@ -261,6 +263,8 @@ async def test_a_refused_recipient_leaves_the_connection_usable(corpus: Corpus) 
             match line[:4]:
                 case b"RCPT":
                     writer.write(next(recipients))
+                case b"EHLO":
+                    writer.write(b"250-script\r\n250 PIPELINING\r\n")
                 case b"DATA":
                     writer.write(reply := next(end_of_group))
                     if reply.startswith(b"354"):
@@ -273,6 +277,60 @@ async def test_a_refused_recipient_leaves_the_connection_usable(corpus: Corpus) 
     result = await drive(session, corpus, count=3)
     assert [answer.code for answer in result.answers] == [550, 550, 250]
     assert heard.count(b"RSET") == 2
+
+
+@pytest.mark.parametrize("offered", [True, False])
+async def test_commands_go_out_together_only_where_the_server_offers_it(corpus: Corpus, offered: bool) -> None:
+    ahead: list[tuple[bytes, bytes]] = []
+
+    async def session(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        recipients = iter((b"250 ok\r\n", b"550 5.1.1 no\r\n", b"250 ok\r\n"))
+        while verb := (await reader.readline())[:4]:
+            ahead.append((verb, bytes(reader._buffer)))  # type: ignore[attr-defined]
+            match verb:
+                case b"EHLO":
+                    writer.write(b"250-script\r\n" + (b"250-PIPELINING\r\n" if offered else b"") + b"250 SIZE\r\n")
+                case b"RCPT":
+                    writer.write(next(recipients))
+                case b"DATA" if not offered or len(ahead) != 7:
+                    writer.write(b"354 go\r\n")
+                    await reader.readuntil(b"\r\n.\r\n")
+                    writer.write(b"250 ok\r\n")
+                case b"DATA":
+                    writer.write(b"503 no recipients\r\n")
+                case _:
+                    writer.write(b"250 ok\r\n")
+
+    result = await drive(session, corpus, count=3)
+    assert [answer.code for answer in result.answers] == [250, 550, 250]
+    assert any(more for _, more in ahead) is offered
+    assert [verb for verb, _ in ahead].count(b"DATA") == (3 if offered else 2)
+
+
+async def test_a_proxy_header_comes_before_the_greeting_is_read(corpus: Corpus) -> None:
+    introduced: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        introduced.append(await reader.readline())
+        writer.write(b"220 script\r\n")
+        await reader.readline()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        plan = Plan(
+            host="127.0.0.1",
+            port=port,
+            corpus=corpus,
+            first=0,
+            count=1,
+            connections=1,
+            proxied=True,
+            stall_seconds=5,
+        )
+        await asyncio.to_thread(run, plan)
+    headers = [parse_proxy(line) for line in introduced[:2]]
+    assert headers == [Proxied(length=len(introduction(client)), source=client) for client in CLIENTS[:2]]
 
 
 async def test_a_silent_server_ends_the_run(corpus: Corpus) -> None:
@@ -307,7 +365,15 @@ def answers(*mails: int, code: int = 250) -> tuple[Answer, ...]:
     return tuple(Answer(mail=mail, code=code, started=0, ended=1) for mail in mails)
 
 
-async def store(connection: asyncpg.Connection, mail: Mail, raw: bytes, *, parts: int, receipts: int = 1) -> None:
+async def store(
+    connection: asyncpg.Connection,
+    mail: Mail,
+    raw: bytes,
+    *,
+    parts: int,
+    receipts: int = 1,
+    verdicts: tuple[str, str, str] = ("pass", "pass", "pass"),
+) -> None:
     """Rows as the daemon would write them, as far as the audit looks."""
     own = UUID(int=TENANT.int + 4096 + int(mail.sha256[:8], 16))
     await connection.execute(
@@ -317,10 +383,10 @@ async def store(connection: asyncpg.Connection, mail: Mail, raw: bytes, *, parts
     await connection.execute(
         """
         INSERT INTO messages (tenant_id, id, mailbox_id, thread_id, direction, kind, status, rfc_message_id,
-                              rfc_id_hash, reply_match_status, raw_id, received_at)
-        VALUES ($1, $2, $2, $2, 'inbound', 'new', 'received', $3, '', 'unmatched', $2, now())
+                              rfc_id_hash, reply_match_status, raw_id, spf, dkim, dmarc, received_at)
+        VALUES ($1, $2, $2, $2, 'inbound', 'new', 'received', $3, '', 'unmatched', $2, $4, $5, $6, now())
         """,
-        *(TENANT, own, mail.message_id),
+        *(TENANT, own, mail.message_id, *verdicts),
     )
     for number in range(parts):
         await connection.execute(
@@ -360,7 +426,8 @@ async def test_the_audit_finds_nothing_where_nothing_is_missing(connection: asyn
         await store(connection, mail, three.raw(mail), parts=mail.parts)
     audited = await audit(connection, three, answers(0, 1, 2))
     assert audited.problems == ()
-    assert audited.rows.messages == audited.rows.receipts == audited.rows.raws == 3
+    assert audited.rows
+    assert audited.stored == audited.rows.messages == audited.rows.receipts == audited.rows.raws == 3
     assert audited.rows.raw_bytes == sum(mail.size for mail in three.mails)
     assert audited.rows.parts == sum(mail.parts for mail in three.mails)
 
@@ -387,6 +454,23 @@ async def test_the_audit_looks_into_the_rows(connection: asyncpg.Connection, thr
     assert f"with other parts: {second.message_id}" in text
     assert f"without a receipt: {third.message_id}" in text
     assert "3 mails answered yes, but 2 receipts" in text
+    await connection.execute("UPDATE raws SET data = data || 'x' WHERE size = $1", second.size)
+    text = "\n".join((await audit(connection, three, answers(0, 1, 2))).problems)
+    assert "2 stored with other bytes" in text
+
+
+async def test_the_audit_sees_a_check_that_was_skipped_or_failed(connection: asyncpg.Connection, three: Corpus) -> None:
+    said = (("pass", "pass", "pass"), ("unknown", "pass", "pass"), ("pass", "fail", "none"))
+    for mail, verdicts in zip(three.mails, said, strict=True):
+        await store(connection, mail, three.raw(mail), parts=mail.parts, verdicts=verdicts)
+    audited = await audit(connection, three, answers(0, 1, 2))
+    assert audited.problems == (
+        f"1 with spf not passed: {three.mails[1].message_id}",
+        f"1 with dkim not passed: {three.mails[2].message_id}",
+        f"1 with dmarc not passed: {three.mails[2].message_id}",
+    )
+    of_dkim = await audit(connection, three, answers(0, 1, 2), passing=("dkim",))
+    assert of_dkim.problems == (f"1 with dkim not passed: {three.mails[2].message_id}",)
 
 
 # The whole
@@ -399,16 +483,29 @@ def test_percentiles_are_nearest_rank() -> None:
 
 def test_the_daemon_loses_nothing_and_the_figures_are_kept(cache: Path, tmp_path: Path) -> None:
     options = e2e.Options(
-        seed=SEED, mails=60, warm_up=5, connections=(5,), workers=1, runs=1, reuse=0, cache=cache, directory=None
+        seed=SEED,
+        mails=60,
+        warm_up=5,
+        contestants=(Name.POSTGRES, Name.PLAIN),
+        connections=(1, 5),
+        workers=1,
+        runs=1,
+        reuse=0,
+        cache=cache,
+        directory=None,
     )
     made = e2e.run(options, Console(file=StringIO()))
     assert made.problems == []
+    ran = [(one.contestant, one.connections, one.stored) for one in made.runs]
+    assert ran == [(Name.POSTGRES, 1, 65), (Name.POSTGRES, 5, 65), (Name.PLAIN, 5, 17)]
     rows = made.runs[0].rows
+    assert rows
     assert (rows.messages, rows.receipts, rows.raws) == (65, 65, 65)
     assert (rows.threads, rows.matched) == (rows.threads_expected, rows.matched_expected)
-    figures = made.medians[5]
+    figures = made.medians[Name.POSTGRES][5]
+    assert made.medians[Name.PLAIN].keys() == {5}
     assert 0 < figures.p50_ms <= figures.p99_ms
-    assert figures.cpu_daemon > 0
+    assert figures.cpu_daemon > figures.cpu_driver > 0
     assert figures.cpu_postgres > 0
     assert figures.peak_rss >= figures.peak_pss >= figures.idle_pss > 0
     report.save(made, tmp_path / "run.json")
@@ -420,7 +517,7 @@ def test_the_daemon_loses_nothing_and_the_figures_are_kept(cache: Path, tmp_path
     assert "1.00" in shown.getvalue()
 
 
-def test_a_loss_is_the_exit_status(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loss_and_a_void_run_are_the_exit_status(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figures = report.Figures(**dict.fromkeys((one.name for one in fields(report.Figures)), 1.0))
     rows = Rows(**dict.fromkeys((one.name for one in fields(Rows)), 1))
     setting = report.Setting(
@@ -435,18 +532,22 @@ def test_a_loss_is_the_exit_status(cache: Path, monkeypatch: pytest.MonkeyPatch)
         postgres="18",
         postgres_options={},
     )
-    lossy = report.Run(connections=1, number=1, figures=figures, rows=rows, problems=("1 lost",))
+    fine_run = report.Run(
+        contestant=Name.POSTFIX, connections=50, number=1, figures=figures, stored=1, rows=None, problems=()
+    )
+    run_of_ours = replace(fine_run, contestant=Name.POSTGRES, rows=rows)
     machine: dict[str, str | int | float] = {"cpus": 2, "filesystem": "ext4", "fdatasync_ms": 1.0, "load_before": 0.0}
 
-    def pretend(problems: tuple[str, ...]) -> None:
+    def pretend(problems: tuple[str, ...], postfix: float = 400.0) -> None:
+        queued = replace(figures, mails_per_second=postfix)
         made = report.Report(
             mode="e2e",
             format=report.FORMAT,
             setting=setting,
             machine=machine,
             ceilings={1: figures},
-            medians={1: figures},
-            runs=(replace(lossy, problems=problems),),
+            medians={Name.POSTGRES: {50: figures}, Name.POSTFIX: {50: queued}},
+            runs=(replace(run_of_ours, problems=problems), fine_run),
         )
         monkeypatch.setattr(e2e, "run", lambda *_: made)
 
@@ -454,16 +555,25 @@ def test_a_loss_is_the_exit_status(cache: Path, monkeypatch: pytest.MonkeyPatch)
     lost = CliRunner().invoke(main, ["e2e", "--cache", str(cache)])
     pretend(())
     fine = CliRunner().invoke(main, ["e2e", "--cache", str(cache)])
-    assert (lost.exit_code, fine.exit_code) == (1, 0)
-    assert "LOSS 1 connections, run 1: 1 lost" in lost.output
+    pretend((), postfix=399.0)
+    void = CliRunner().invoke(main, ["e2e", "--cache", str(cache)])
+    assert (lost.exit_code, fine.exit_code, void.exit_code) == (1, 0, 3)
+    assert "LOSS postgres, 50 connections, run 1: 1 lost" in lost.output
+    assert "VOID" not in fine.output
+    assert "VOID postfix reached 399 mails/s" in void.output
 
 
 def test_the_command_line_refuses_what_it_cannot_read(tmp_path: Path) -> None:
-    stored = tmp_path / "other.json"
-    stored.write_text(json.dumps({"format": 1}))
+    stored, older = tmp_path / "other.json", tmp_path / "older.json"
+    stored.write_text(json.dumps({"format": report.FORMAT}))
+    older.write_text(json.dumps({"format": 1, "medians": {"1": {}}}))
     runner = CliRunner()
     assert runner.invoke(main, ["e2e", "--connections", "1,zero"]).exit_code == 2
+    unknown = runner.invoke(main, ["e2e", "--contestants", "postgres,exim"])
+    assert unknown.exit_code == 2
+    assert "choose of postgres,segments,plain,postfix" in unknown.output
     refused = runner.invoke(main, ["e2e", "--compare", str(stored)])
     assert refused.exit_code == 1
     assert "is not a stored report" in refused.output
+    assert "has format 1, this benchmark writes 2" in runner.invoke(main, ["e2e", "--compare", str(older)]).output
     assert "--compare" in runner.invoke(main, ["e2e", "--help"]).output

@@ -14,6 +14,7 @@ from ingester.clock import now
 from ingester.settings import load
 from ingester.store.blobs import Blobs
 from ingester.store.db import Database
+from ingester.store.segments.compacting import tend_all
 from ingester.store.sweeping import sweep
 from ingester.store.trash import empty
 from tests.blobs import current, stored_bytes
@@ -107,6 +108,8 @@ async def _tidy(url: str) -> None:
     settings = load(OF_THIS_TEST).model_copy(update={"database_url": SecretStr(url)})
     database, blobs = Database(settings), Blobs(settings)
     await database.open()
+    if blobs.in_segments:
+        await tend_all(database, blobs.segments.shelf)
     await empty(database, blobs)
     await sweep(database, blobs, before=now() + timedelta(days=1), apply=True, force=True)
     await database.close()

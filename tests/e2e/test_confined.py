@@ -8,13 +8,15 @@ import http.client
 import signal
 import subprocess
 import sys
+import tempfile
 from email.message import EmailMessage
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.blobs import Bucket
+from tests.blobs import Bucket, Directory
+from tests.confined import options
 from tests.daemon import OURS, ROOT, Town, free_port, serving
 from tests.e2e.caller import calling
 from tests.e2e.certificates import write_pair
@@ -87,6 +89,26 @@ def test_it_does_all_that_it_must(acme: Town, blobs: Bucket, tmp_path: Path) -> 
     assert {tuple(row)[:2] for row in rows if row["dkim"] != "none"} == {("pass", "pass")}
     assert len(blobs.urls()) == 8
     assert not [line for line in daemon.lines if line.get("level") in ("error", "critical")]
+
+
+def test_segments(acme: Town) -> None:
+    """Mail into segments, and bytes erased from one, in the one place that can be written to."""
+    assert options(UNIT)["StateDirectory"] == ["ingester"]
+    confined = [sys.executable, "-m", "tests.confined", str(UNIT), "--"]
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as room:  # /dev stands for the state directory
+        directory = Directory(path=Path(room, "segments"))
+        with serving(acme.url, settings=directory.settings, command=[*confined, *OURS]) as daemon:
+            with calling(daemon.port) as caller:
+                assert caller.deliver(mail("one") + b"\r\n.\r\n", *BOTH).startswith("250")
+            assert daemon.terminate() == 0
+        assert len(directory.urls()) == 2
+        (segment,) = directory.shelf.segments()
+        assert directory.shelf.is_sealed(segment)
+        code = "import sys; from pathlib import Path; from ingester.store.segments.segment import can_punch, probe\n"
+        code += "probe(Path(sys.argv[1])); assert can_punch(Path(sys.argv[1]))"
+        words = [*confined, sys.executable, "-c", code, str(directory.path)]
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
 
 
 PROBE = """
