@@ -22,7 +22,6 @@ from tests.bench.subject import (
     PROXIED,
     Daemon,
     Server,
-    analyse,
     daemon,
     free_port,
     fresh_database,
@@ -57,9 +56,6 @@ class Contestant(Protocol):
 
     def serve(self) -> AbstractContextManager[Daemon]:
         """Open the door, and close it when all is stored. Raises BenchError."""
-
-    def settle(self) -> None:
-        """Bring it, after the warm-up, to where an installation is after its first minutes."""
 
     def count(self, corpus: Corpus, answers: tuple[Answer, ...]) -> Audit:
         """Hold what is stored against the answers; every mail of the corpus counts as sent."""
@@ -101,9 +97,6 @@ class Ingester:
         settings = {**PROXIED, **self.settings}
         return daemon(self.url, workers=self.workers, log=self.log, nameserver=self.nameserver, settings=settings)
 
-    def settle(self) -> None:
-        query(self.url, analyse)
-
     def count(self, corpus: Corpus, answers: tuple[Answer, ...]) -> Audit:
         return query(self.url, lambda connection: audit(connection, corpus, answers))
 
@@ -124,9 +117,6 @@ class Plain:
         with serving(command, own_environment(), port=port, log=self.log, proxied=True) as process:
             yield Daemon(pid=process.pid, port=port)
 
-    def settle(self) -> None:
-        query(self.url, analyse)
-
     def count(self, corpus: Corpus, answers: tuple[Answer, ...]) -> Audit:
         return query(self.url, lambda connection: audit_plain(connection, corpus, answers))
 
@@ -141,9 +131,6 @@ class Postfix:
     def serve(self) -> Iterator[Daemon]:
         with postfix.queueing(self.directory) as queue:
             yield Daemon(pid=queue.pid, port=queue.port)
-
-    def settle(self) -> None:
-        """A queue needs nothing."""
 
     def count(self, corpus: Corpus, answers: tuple[Answer, ...]) -> Audit:
         queued = postfix.count_queued(self.directory)

@@ -122,7 +122,6 @@ def _measure(server: Server, corpus: Corpus, options: Options, name: Name, conne
         with contestant.serve() as subject:
             plan = _plan(sent, options, port=subject.port, connections=connections)
             warm = run_apart(_warm_up(plan, options)).answers if options.warm_up else ()
-            contestant.settle()
             with watch_memory(subject.pid) as memory:
                 before = tree_cpu(subject.pid), tree_cpu(server.pid)
                 result = run_apart(plan)

@@ -13,6 +13,7 @@ from ingester.store.embedded import LocalPostgresError
 from tests.bench import big as large
 from tests.bench import corpus as corpora
 from tests.bench import post, sheet
+from tests.bench import scale as scaling
 from tests.bench import soak as soaking
 from tests.bench import stages as rooms
 from tests.bench.sheet import Sheet
@@ -225,4 +226,50 @@ def soak(
     _report("soak", lambda console: soaking.run(options, console), json_file, compare)
 
 
-COMMANDS = (stages, http, big, soak)
+@click.command()
+@_seed
+@click.option("--mails", default=2000, show_default=True, type=click.IntRange(1), help="Mails in each run.")
+@click.option("--warm-up", default=100, show_default=True, type=click.IntRange(0), help="Mails before, not measured.")
+@click.option("--daemons", callback=numbers, default="1,2,4", show_default=True, help="To run with, on one database.")
+@click.option("--connections", default=48, show_default=True, type=click.IntRange(1), help="Shared by the daemons.")
+@_runs
+@click.option(
+    "--blobs",
+    type=click.Choice(("postgres", "segments", "s3")),
+    default="postgres",
+    show_default=True,
+    help="Where the daemons keep the raw bytes; s3 is a server on this machine.",
+)
+@_with_kept
+def scale(
+    seed: int,
+    mails: int,
+    warm_up: int,
+    daemons: tuple[int, ...],
+    connections: int,
+    runs: int,
+    blobs: str,
+    json_file: Path | None,
+    compare: Path | None,
+    data: Path | None,
+    cache: Path,
+) -> None:
+    """One, two and four daemons of one worker on one Postgres: what a mail costs, and what they wait for.
+
+    Exit status 1 when a mail was lost, or daemons wait for each other's locks.
+    """
+    options = scaling.Options(
+        seed=seed,
+        mails=mails,
+        warm_up=warm_up,
+        daemons=daemons,
+        connections=connections,
+        runs=runs,
+        blobs=blobs,
+        cache=cache,
+        directory=data,
+    )
+    _report("scale", lambda console: scaling.run(options, console), json_file, compare)
+
+
+COMMANDS = (stages, http, big, soak, scale)

@@ -65,6 +65,7 @@ class Measured:
     mails_a_commit: float
     on_cpu: float
     on_disk: float
+    on_growth: float
     on_locks: float
 
 
@@ -122,6 +123,7 @@ def figures(found: dict[int, Measured]) -> tuple[Figure, ...]:
             Figure(group=group, name="rows and indexes", value=one.row_bytes / 1000, unit="KB a mail", of="no raws"),
             Figure(group=group, name="at work", value=one.on_cpu, unit="of samples"),
             Figure(group=group, name="waits for the disk", value=one.on_disk, unit="of samples"),
+            Figure(group=group, name="waits to make a table larger", value=one.on_growth, unit="of samples"),
             Figure(
                 group=group, name="waits for each other", value=one.on_locks, unit="of samples", most=MOST_LOCK_SHARE,
                 of="rows, transactions, advisory locks",
@@ -174,7 +176,7 @@ def _load(
 ) -> tuple[Measured, list[Result]]:
     before = query(url, _state)
     cpu = [tree_cpu(one.pid) for one in daemons], tree_cpu(server.pid)
-    with _watch(url) as waits:
+    with watch(url) as waits:
         results = _send(daemons, corpus, first=options.warm_up, count=options.mails, connections=options.connections)
     spent = sum(tree_cpu(one.pid) for one in daemons) - sum(cpu[0]), tree_cpu(server.pid) - cpu[1]
     after = query(url, _state)
@@ -189,6 +191,7 @@ def _load(
         mails_a_commit=mails / max(1, after.commits - before.commits),
         on_cpu=waits["CPU"] / samples,
         on_disk=waits["IO"] / samples,
+        on_growth=waits["extend"] / samples,
         on_locks=waits["Lock"] / samples,
     )
     return measured, results
@@ -245,7 +248,7 @@ async def _state(connection: asyncpg.Connection) -> _State:
 
 
 @contextmanager
-def _watch(url: str) -> Iterator[Counter[str]]:
+def watch(url: str) -> Iterator[Counter[str]]:
     """What the processes of Postgres are at, as sampled while the block runs."""
     waits: Counter[str] = Counter()
     stop = threading.Event()
@@ -268,7 +271,9 @@ async def _sample(url: str, waits: Counter[str], stop: threading.Event) -> None:
         while not stop.is_set():
             rows = await connection.fetch(
                 """
-                SELECT coalesce(wait_event_type, 'CPU') AS at, count(*) FROM pg_stat_activity
+                SELECT CASE wait_event WHEN 'extend' THEN 'extend' ELSE coalesce(wait_event_type, 'CPU') END AS at,
+                       count(*)
+                FROM pg_stat_activity
                 WHERE datname = current_database() AND state = 'active' AND pid <> pg_backend_pid() GROUP BY 1
                 """
             )
