@@ -36,7 +36,7 @@ WAYS: Final[tuple[tuple[str, Way], ...]] = (
     (r"sh deploy/dev\.sh --samples", Way(elsewhere=(_DEV, ('developing(directory, "--samples")',)))),
     (r"ingester dev", Way(elsewhere=(_DEV, ("with developing(directory) as daemon",)))),
     (r"sh tests/run\.sh.*", Way(elsewhere=(".ci/run", ("exec sh tests/run.sh",)))),
-    (r"\S*python -m tests\.bench \w+", Way(elsewhere=("tests/bench/test_bench.py", ("tests.bench",)))),
+    (r"\S*python -m tests\.bench \w+( --blobs \w+)?", Way(elsewhere=("tests/bench/test_bench.py", ("tests.bench",)))),
     (r"python -m tests\.test_readme", Way(elsewhere=("tests/test_readme.py", ("__main__",)))),
     # -- what needs an object store --
     (r"ingester reconcile s3.*", Way(elsewhere=("tests/cli/test_reconcile.py", ('"reconcile"', '"s3"', '"--apply"')))),
