@@ -45,10 +45,9 @@ async def verify_chain(
     `hashed`: what the scan did.
     """
     header = header or split(raw)
-    if header.cut:
-        return Arc(result=Result.UNKNOWN, reason="the header is larger than what is read of it")
-    if not any(name in header.named for name in FIELDS):
-        return _NO_CHAIN
+    told = at_once(header)
+    if told is not None:
+        return told
     fields = [one for one in header.fields if one.name in FIELDS]
     links = read_chain(fields, max_sets)
     if isinstance(links, NoChain):
@@ -66,6 +65,13 @@ async def verify_chain(
         return Arc(result=Result.FAIL, seals=seals, reason=problem)
     held = [link.message for link in links if _worth_hashing(link, links[-1]) and chain.holds(link.message)]
     return chain.conclude(held, await hash_forms(raw, header.body, {one.form for one in held}, beside, hashed), seals)
+
+
+def at_once(header: Header) -> Arc | None:
+    """The verdict on a header of which no set can or need be read, which is most; None for any other."""
+    if header.cut:
+        return Arc(result=Result.UNKNOWN, reason="the header is larger than what is read of it")
+    return _NO_CHAIN if header.values.keys().isdisjoint(FIELDS) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,13 @@ async def hash_forms(
 
 
 def _hash(raw: bytes, start: int, forms: set[BodyForm], hashed: HashedBody | None) -> Mapping[BodyForm, BodyHash]:
-    known = {form for form in forms if hashed is not None and _is_canonical(raw, start, form, hashed)}
-    hashes = hash_bodies(raw, start, forms - known)
-    if hashed is not None and known:
-        whole = BodyHash(hashed.digest_with_line_end(), hashed.end - start + 2)
-        hashes |= dict.fromkeys(known, whole)
+    hashes: dict[BodyForm, BodyHash] = {}
+    for form in forms:
+        if hashed is not None and _is_canonical(raw, start, form, hashed):
+            hashes[form] = BodyHash(hashed.digest_with_line_end(), hashed.end - start + 2)
+    unknown = forms - hashes.keys()
+    if unknown:
+        hashes |= hash_bodies(raw, start, unknown)
     return hashes
 
 

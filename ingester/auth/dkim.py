@@ -16,13 +16,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ingester.auth.body import hash_forms
-from ingester.auth.dkim_canon import BodyForm, BodyHash, signed_text
+from ingester.auth.dkim_canon import BodyForm, BodyHash, relaxed_text, signed_text
 from ingester.auth.dkim_key import Key, read_key
 from ingester.auth.dkim_signature import Claim, read_claim
-from ingester.auth.header import Header, HeaderField, readable, split
+from ingester.auth.header import Header, readable, split
 from ingester.auth.lookup import Answer, Lookup, Status
 from ingester.auth.report import Dkim, Result, Signature
 from ingester.auth.side_by_side import side_by_side
@@ -35,6 +35,8 @@ another than the signed last: RFC 6376, 8.15, advises to refuse that."""
 EXPIRY_GRACE = timedelta(minutes=5)
 CLOCK_GRACE = timedelta(hours=10)
 """How far `t=` may lie ahead: a signer's clock in the wrong zone does no harm."""
+
+Found = TypeVar("Found")
 
 _BEST_FIRST = (Result.PASS, Result.TEMPERROR, Result.UNKNOWN, Result.NEUTRAL, Result.FAIL, Result.PERMERROR)
 
@@ -67,16 +69,21 @@ async def verify(
         return Dkim(result=Result.NONE)
     claims = [read_claim(field) for field in fields[:max_signatures]]
     signed = _Signed(header)
-    verdicts = [signed.refuse(claim, now) for claim in claims]
-    open_claims = [claim for claim, verdict in zip(claims, verdicts, strict=True) if verdict is None]
-    answers = await _ask(lookup, open_claims)
-    held = {id(claim): signed.check_header(claim, answers[claim.habits.key_name]) for claim in open_claims}
-    forms = {_form(claim) for claim in open_claims if held[id(claim)].result is Result.PASS}
+    refused = [signed.refuse(claim, now) for claim in claims]
+    judged = list(zip(claims, refused, strict=True))
+    answers = await _ask(lookup, [claim.habits.key_name for claim, verdict in judged if verdict is None])
+    verdicts: list[_Verdict] = []
+    forms: set[BodyForm] = set()
+    for claim, refusal in judged:
+        verdict = refusal or signed.check_header(claim, answers[claim.habits.key_name])
+        verdicts.append(verdict)
+        if verdict.result is Result.PASS:
+            forms.add(_form(claim))
     hashes = await hash_forms(raw, header.body, forms, beside, hashed)
-    signatures = tuple(
-        _report(ordinal, claim, verdict or _check_body(claim, held[id(claim)], hashes))
-        for ordinal, (claim, verdict) in enumerate(zip(claims, verdicts, strict=True), 1)
-    )
+    found: list[Signature] = []
+    for claim, verdict in zip(claims, verdicts, strict=True):
+        found.append(_report(len(found) + 1, claim, _check_body(claim, verdict, hashes)))
+    signatures = tuple(found)
     return Dkim(result=summary(signatures), signatures=signatures, unjudged=len(fields) - len(signatures))
 
 
@@ -86,25 +93,28 @@ def summary(signatures: Iterable[Signature]) -> Result:
     A signature whose key is on trial counts as none at all, whatever became of it (RFC 6376, 3.6.1, t=y).
     """
     found = {one.result for one in signatures if not one.testing}
-    return next((result for result in _BEST_FIRST if result in found), Result.NONE)
+    for result in _BEST_FIRST:
+        if result in found:
+            return result
+    return Result.NONE
 
 
 class _Signed:
     """The fields of a mail, found by name, as signatures cover them."""
 
     def __init__(self, header: Header) -> None:
-        self._cut = header.cut
-        self._named = header.named
+        self._header = header
+        self._values = header.values
 
     def refuse(self, claim: Claim, now: datetime) -> _Verdict | None:
         """What can be said without the key."""
         if claim.problem:
             return _Verdict(result=Result.PERMERROR, reason=claim.problem)
-        if self._cut:
+        if self._header.cut:
             return _Verdict(result=Result.UNKNOWN, reason="the header is larger than what is read of it")
         signed = claim.habits.signed_headers
         for name in SINGLE:
-            found = len(self._named.get(name, ()))
+            found = len(self._values.get(name, ()))
             if found > 1 and found > signed.count(name) > 0:
                 return _Verdict(result=Result.PERMERROR, reason=f"a second {name.title()} field is not signed")
         if claim.expires_at is not None and claim.expires_at < (now - EXPIRY_GRACE).timestamp():
@@ -118,26 +128,40 @@ class _Signed:
         keys = _usable_keys(claim, answer)
         if isinstance(keys, _Verdict):
             return keys
-        text = signed_text(self._select(claim), claim.field, relaxed=claim.habits.header_relaxed)
-        digest = sha256(text).digest()
+        digest = sha256(self._signed_text(claim)).digest()
         for key in keys:
             if key.verifies(claim.signature, digest):
                 return _Verdict(result=Result.PASS, key=key)
         return _Verdict(result=Result.FAIL, reason="the signature does not match the header", key=keys[0])
 
-    def _select(self, claim: Claim) -> list[HeaderField]:
-        """The fields of `h=`, each name from the bottom up; what is named but absent is empty (RFC 6376, 5.4.2)."""
-        names = claim.habits.signed_headers
-        left = {name: list(self._named[name]) for name in names if name in self._named}
-        if "dkim-signature" in left:  # its own field was not there when it was made
-            left["dkim-signature"] = [field for field in left["dkim-signature"] if field is not claim.field]
-        return [left[name].pop() for name in names if left.get(name)]
+    def _signed_text(self, claim: Claim) -> bytes:
+        names, relaxed = claim.habits.signed_headers, claim.habits.header_relaxed
+        if relaxed and "dkim-signature" not in names:  # nearly all: names and values are enough
+            return relaxed_text(_from_the_bottom(names, self._values), claim.field)
+        fields = {name: self._header.all(name) for name in names}
+        # Its own field was not there when it was made.
+        others = [field for field in fields.get("dkim-signature", ()) if field is not claim.field]
+        selected = _from_the_bottom(names, {**fields, "dkim-signature": others})
+        return signed_text([field for _, field in selected], claim.field, relaxed=relaxed)
 
 
-async def _ask(lookup: Lookup, claims: list[Claim]) -> Mapping[str, Answer[bytes]]:
-    names = list(dict.fromkeys([claim.habits.key_name for claim in claims]))
-    if len(names) == 1:
+def _from_the_bottom(names: Sequence[str], there: Mapping[str, Sequence[Found]]) -> list[tuple[str, Found]]:
+    """What `h=` names, each name from the bottom up; what is named but absent is empty (RFC 6376, 5.4.2)."""
+    taken: dict[str, int] = {}
+    found: list[tuple[str, Found]] = []
+    for name in names:
+        ones = there.get(name, ())
+        number = taken.get(name, 0) + 1
+        if number <= len(ones):
+            found.append((name, ones[-number]))
+            taken[name] = number
+    return found
+
+
+async def _ask(lookup: Lookup, names: Sequence[str]) -> Mapping[str, Answer[bytes]]:
+    if len(names) == 1:  # nobody waits beside it
         return {names[0]: await lookup.txt(names[0])}
+    names = list(dict.fromkeys(names))
     return dict(zip(names, await side_by_side(*map(lookup.txt, names)), strict=True))
 
 
@@ -152,9 +176,15 @@ def _usable_keys(claim: Claim, answer: Answer[bytes]) -> list[Key] | _Verdict:
     records: Sequence[bytes] = answer.records
     if len(records) > 1:
         records = sorted(set(records), key=lambda record: (not record.startswith(b"v=DKIM1"), record))
-    found = [_fit(read_key(record), claim) for record in records[:MAX_KEYS]]
-    keys = [key for key in found if isinstance(key, Key)]
-    return keys or _Verdict(result=Result.PERMERROR, reason=next(why for why in found if isinstance(why, str)))
+    keys: list[Key] = []
+    problems: list[str] = []
+    for record in records[:MAX_KEYS]:
+        key = _fit(read_key(record), claim)
+        if isinstance(key, Key):
+            keys.append(key)
+        else:
+            problems.append(key)
+    return keys or _Verdict(result=Result.PERMERROR, reason=problems[0])
 
 
 def _fit(key: Key | str, claim: Claim) -> Key | str:
@@ -195,8 +225,8 @@ def _report(ordinal: int, claim: Claim, verdict: _Verdict) -> Signature:
         result=verdict.result,
         domain=habits.domain,
         selector=habits.selector,
-        algorithm=readable(habits.algorithm),
-        identity=readable(habits.identity),
+        algorithm=habits.shown_algorithm,
+        identity=habits.shown_identity,
         reason=verdict.reason,
         signed_headers=habits.shown_headers,
         body_length=claim.body_length,

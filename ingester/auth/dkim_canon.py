@@ -6,10 +6,11 @@ been made so. The body is read in windows: no step is long, and no second copy o
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
+from typing import NamedTuple
 
 from ingester.auth.header import HeaderField
+from ingester.core.fields import Field
 
 WINDOW = 32 << 10
 """Bytes canonicalised at a time: they stay in the cache, and what has no blanks for longer is not copied at all."""
@@ -28,16 +29,14 @@ _LATER_TAG_B = re.compile(rb";[ \t\r\n]*b[ \t\r\n]*=([^;]*)")
 """Apart from the first: a search for what begins with one certain octet is ten times as fast."""
 
 
-@dataclass(frozen=True, slots=True)
-class BodyForm:
+class BodyForm(NamedTuple):
     """How a signature wants the body hashed: relaxed or simple, the whole of it or its first `limit` bytes (`l=`)."""
 
     relaxed: bool
     limit: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class BodyHash:
+class BodyHash(NamedTuple):
     """The SHA-256 of a body in one form, and the length of the whole canonical body."""
 
     digest: bytes
@@ -235,15 +234,30 @@ def signed_text(fields: Iterable[HeaderField], own: HeaderField, *, relaxed: boo
     return b"".join(_canonical(signed, relaxed=relaxed)).removesuffix(b"\n").removesuffix(b"\r")
 
 
+def relaxed_text(fields: Sequence[Field], own: HeaderField) -> bytes:
+    """The same, relaxed, of fields that are at hand as names in lower case and values."""
+    own_value = _without_value(own.raw).partition(b":")[2]
+    values = [value for _, value in fields]
+    usual = _has_usual_blanks(b"\n".join((*values, own_value)))
+    pieces: list[bytes] = []
+    for name, value in (*fields, (own.name, own_value)):
+        words = b" ".join(value.split()) if usual else _words_one_by_one(value + b"\n")
+        pieces += (name.encode("ascii"), b":", words, b"\r\n")
+    pieces.pop()
+    return b"".join(pieces)
+
+
 def _canonical(fields: Sequence[bytes], *, relaxed: bool) -> list[bytes]:
     """What the fields are made of, their line ends included: pieces, so that all are put together once."""
     if not relaxed:
         return [raw if raw.endswith(b"\n") else raw + b"\r\n" for raw in fields]
-    words = _words if _has_usual_blanks(b"".join(fields)) else _words_one_by_one
+    usual = _has_usual_blanks(b"".join(fields))
     pieces: list[bytes] = []
     for raw in fields:
         name, _, value = raw.partition(b":")
-        pieces += (name.rstrip(b" \t").lower(), b":", words(value), b"\r\n")
+        # Unfolded, with one blank for each run and none at its ends: all line feeds in it are folding.
+        words = b" ".join(value.split()) if usual else _words_one_by_one(value)
+        pieces += (name.rstrip(b" \t").lower(), b":", words, b"\r\n")
     return pieces
 
 
@@ -252,13 +266,8 @@ def _has_usual_blanks(text: bytes) -> bool:
     return text.count(b"\r") == text.count(b"\r\n") and b"\x0b" not in text and b"\x0c" not in text
 
 
-def _words(value: bytes) -> bytes:
-    """A value unfolded, with one blank for each run and none at its ends. All line feeds in it are folding."""
-    return b" ".join(value.split())
-
-
 def _words_one_by_one(value: bytes) -> bytes:
-    """The same, whatever is in it."""
+    """A value unfolded, with one blank for each run and none at its ends, whatever is in it."""
     value = value.replace(b"\r\n", b"").replace(b"\n", b"")
     return _single_blanks(value.replace(b"\t", b" ")).strip(b" ")
 

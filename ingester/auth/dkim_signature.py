@@ -21,8 +21,8 @@ _MAX_DIGITS = 18
 """Digits of `l=`: 64 bits hold them; the RFC allows 76, no mail has so many bytes."""
 _MAX_TIME_DIGITS = 12
 
-_REMEMBERED = 1024
-"""Characters of what a signer says alike in all his signatures, up to which it is kept once read."""
+_REMEMBERED = 2048
+"""Bytes of a field, up to which what its signer says alike in all his signatures is kept once read."""
 _BLANKS = b" \t\r\n"
 _FOLDING = re.compile(r"[ \t\r\n]+")
 _TAG_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -31,6 +31,7 @@ _VALUE = re.compile(r"[ -:<-~\t\r\n\x80-\U0010ffff]*")
 _FORBIDDEN = bytes({*range(0x20), 0x7F} - set(b"\t\r\n"))
 """What no value has: where a whole list is without it, so is each value."""
 _NEEDED = ("v", "a", "b", "bh", "d", "h", "s")
+_ALL_NEEDED = frozenset(_NEEDED)
 _HABITUAL = ("v", "a", "c", "d", "s", "i", "h")
 _USUAL = frozenset((*_NEEDED, *_HABITUAL, "t", "x", "q", "l", "p", "k", "cv"))
 ALGORITHMS = ("rsa-sha256", "ed25519-sha256")
@@ -85,16 +86,15 @@ class Habits(NamedTuple):
     body_relaxed: bool
     signed_headers: tuple[str, ...]
     shown_headers: tuple[str, ...]
-    """The same as a report has them."""
+    shown_algorithm: str
+    shown_identity: str
+    """These three as a report has them."""
+    key_name: str
+    """Where the key is in DNS (RFC 6376, 3.6.2.1)."""
     problem: str | None
 
-    @property
-    def key_name(self) -> str:
-        """Where the key is in DNS (RFC 6376, 3.6.2.1)."""
-        return f"{self.selector}._domainkey.{self.domain}"
 
-
-_NO_HABITS = Habits("", "", "", "", "", False, False, (), (), None)
+_NO_HABITS = Habits("", "", "", "", "", False, False, (), (), "", "", "", None)
 
 
 class Claim(NamedTuple):
@@ -127,10 +127,13 @@ class _Reading:
 
     def __init__(self, found: Mapping[str, str]) -> None:
         self._tags = found
-        self._problems = [f"the tag {name}= is missing" for name in _NEEDED if name not in found]
+        self._problems: list[str] = []
+        if not found.keys() >= _ALL_NEEDED:
+            self._problems = [f"the tag {name}= is missing" for name in _NEEDED if name not in found]
 
     def claim(self, field: HeaderField) -> Claim:
-        habits = _habits_of(self._tags)
+        texts = tuple([self._tags.get(name) for name in _HABITUAL])
+        habits = _recalled(texts) if len(field.raw) <= _REMEMBERED else _Habitual(texts).habits()
         if habits.problem:
             self._problems.append(habits.problem)
         signed_at, expires_at = self._number("t", _MAX_TIME_DIGITS), self._number("x", _MAX_TIME_DIGITS)
@@ -170,16 +173,11 @@ class _Reading:
         return data or b""
 
 
-def _habits_of(found: Mapping[str, str]) -> Habits:
-    texts = tuple([found.get(name) for name in _HABITUAL])
-    return _recalled(texts) if sum([len(text) for text in texts if text]) <= _REMEMBERED else _Habitual(texts).habits()
-
-
 _Texts = tuple[str | None, ...]
 """The values of the habitual tags, None for one that is missing."""
 
 
-@lru_cache(maxsize=1024)  # each at most _REMEMBERED characters
+@lru_cache(maxsize=1024)  # each of a field of at most _REMEMBERED bytes
 def _recalled(texts: _Texts) -> Habits:
     return _Habitual(texts).habits()
 
@@ -211,6 +209,9 @@ class _Habitual:
             body_relaxed=body_relaxed,
             signed_headers=signed_headers,
             shown_headers=tuple(map(readable, signed_headers[:MAX_SIGNED_HEADERS])),
+            shown_algorithm=readable(algorithm),
+            shown_identity=readable(identity),
+            key_name=f"{selector}._domainkey.{domain}",
             problem=self._problems[0] if self._problems else None,
         )
 

@@ -5,7 +5,7 @@ trouble is a verdict; nothing here raises, and nothing here decides what becomes
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -87,6 +87,19 @@ async def evaluate(lookup: Lookup, *, authors: Sequence[str], from_fields: int, 
         return _faulty("the domain of the From address is malformed")
     walker = _Walker(lookup)
     return await _Judgement(walker, author, await walker.walk(author)).conclude(spf, dkim)
+
+
+def evidence(authors: Sequence[str], from_fields: int, spf: Spf, dkim: Dkim) -> Hashable:
+    """All that `evaluate` makes of a mail's verdicts, DNS apart, to know its like by; None where it asks nothing, or of
+    names that are none.
+    """
+    if from_fields != 1 or len(authors) != 1:
+        return None
+    _, at, domain = authors[0].rpartition("@")
+    if len(domain) > NAME_LIMIT:
+        return None
+    signatures = [(one.result, one.domain, one.partial_body, one.testing) for one in dkim.signatures]
+    return at, domain, spf.result, spf.domain, _counts(spf), *signatures
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
-from ingester.auth.dns_cache import Cache, Key
+from ingester.auth.dns_cache import Cache, Held, Key
 from ingester.auth.dns_exchange import ask
 from ingester.auth.dns_message import MALFORMED, MAX_ALIASES, UNAVAILABLE, Entry, Kind, Question, read
 from ingester.auth.dns_name import canonical
@@ -24,6 +24,10 @@ from ingester.telemetry.metrics import DNS_CACHE, DNS_QUESTIONS, Metrics
 TRIES = 3
 """How often a question is put before it is given up, all servers together."""
 CACHE_BYTES = 32 << 20
+
+
+Asked = tuple[Key, Entry]
+"""A question as the cache knows it, and what was answered."""
 
 
 @dataclass(slots=True)
@@ -96,6 +100,21 @@ class Resolver:
         if held is None and (self._closed or self.outage.lasts):
             return UNAVAILABLE
         return held
+
+    def held_for(self, asked: Sequence[Asked]) -> tuple[Held, ...] | None:
+        """Where the cache holds these very answers; None where it does not hold all of them."""
+        places = [self._cache.held(key, entry) for key, entry in asked]
+        found = tuple([place for place in places if place is not None])
+        return found if len(found) == len(places) else None
+
+    def holds(self, answers: Sequence[Held], deadline: float) -> bool:
+        """Whether all of these can be had now without asking anybody: the cache still holds them."""
+        now = self.clock()
+        return now < deadline and self._cache.holds(answers, now)
+
+    def count_hits(self, number: int) -> None:
+        """So many answers of the cache were used without being sought in it."""
+        self._metrics.count(DNS_CACHE, "hit", by=number)
 
     async def ask(self, key: Key, deadline: float) -> Entry:
         """What the name servers say, once for all who ask it at the same time."""
@@ -176,7 +195,7 @@ class _Waiting:
 class MailLookup:
     """DNS as one mail sees it: a `Lookup`. Answers from the cache count too, so that a hostile record tree ends."""
 
-    __slots__ = ("_deadline", "_max_queries", "_resolver", "_waiting", "queries")
+    __slots__ = ("_deadline", "_max_queries", "_resolver", "_waiting", "known", "queries")
 
     def __init__(
         self, resolver: Resolver, *, max_queries: int, deadline: float, waiting: _Waiting | None = None
@@ -186,6 +205,8 @@ class MailLookup:
         self._deadline = deadline
         self._waiting = waiting or _Waiting()
         self.queries = 0
+        self.known = 0
+        """Of these, what was charged only."""
 
     @property
     def seconds_waited(self) -> float:
@@ -204,34 +225,49 @@ class MailLookup:
 
     async def txt(self, name: str) -> Answer[bytes]:
         """TXT records, the strings of each joined (RFC 7208, 3.3)."""
-        return await self._ask(name, Kind.TXT)
+        return await self.ask(name, Kind.TXT)
 
     async def a(self, name: str) -> Answer[IPv4Address]:
         """IPv4 addresses."""
-        return await self._ask(name, Kind.A)
+        return await self.ask(name, Kind.A)
 
     async def aaaa(self, name: str) -> Answer[IPv6Address]:
         """IPv6 addresses."""
-        return await self._ask(name, Kind.AAAA)
+        return await self.ask(name, Kind.AAAA)
 
     async def mx(self, name: str) -> Answer[Exchange]:
         """Mail exchanges, the most preferred first."""
-        return await self._ask(name, Kind.MX)
+        return await self.ask(name, Kind.MX)
 
     async def ptr(self, ip: IPv4Address | IPv6Address) -> Answer[str]:
         """The names of an address (RFC 1035, 3.5; RFC 3596, 2.5)."""
-        return await self._ask(ip.reverse_pointer, Kind.PTR)
+        return await self.ask(ip.reverse_pointer, Kind.PTR)
 
     async def ns(self, name: str) -> Answer[str]:
         """The name servers of a zone, by name. Nobody who judges mail asks for them."""
-        return await self._ask(name, Kind.NS)
+        return await self.ask(name, Kind.NS)
 
     async def cname(self, name: str) -> Answer[str]:
         """What a name is an alias of. Nobody who judges mail asks for it."""
-        return await self._ask(name, Kind.CNAME)
+        return await self.ask(name, Kind.CNAME)
 
-    async def _ask(self, name: str, kind: Kind) -> Answer[Any]:
-        """Follow aliases that lead out of an answer; each is a question of its own. Too many are a loop."""
+    def holds(self, answers: Sequence[Held]) -> bool:
+        """Whether all of these are still true, and can be had in time."""
+        return self._resolver.holds(answers, self._deadline)
+
+    def charge(self, known: Sequence[Held]) -> bool:
+        """Pay for answers that it holds, as if each was asked for; nothing where there are too few questions left."""
+        if self.queries + len(known) > self._max_queries:
+            return False
+        self.queries += len(known)
+        self.known += len(known)
+        return True
+
+    async def ask(self, name: str, kind: Kind, noted: list[Asked] | None = None) -> Answer[Any]:
+        """Follow aliases that lead out of an answer; each is a question of its own. Too many are a loop.
+
+        `noted` gets each question with its answer.
+        """
         asked = canonical(name)
         if asked is None:
             return Answer(Status.MALFORMED)
@@ -241,6 +277,8 @@ class MailLookup:
             self.queries += 1
             key = asked, kind
             entry = self._resolver.held(key, self._deadline) or await self._wait_for(key)
+            if noted is not None:
+                noted.append((key, entry))
             if not entry.alias:
                 return entry.answer
             asked = entry.alias

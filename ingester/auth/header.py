@@ -6,17 +6,16 @@ core decides where the header ends and which lines are fields; nothing here deci
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ingester.core.fields import FIELD, HeaderBlock, header_start, read_header
+from ingester.core.fields import FIELD_NAME, HeaderBlock, header_start, read_header
 from ingester.core.mime import Bounds
 
 MAX_TEXT = 256
 """Characters that a report keeps of anything a stranger wrote."""
 
 _BOUNDS = Bounds()
-_COLON = ord(":")
+_EMPTY_LINE = (b"\r\n", b"\n")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
@@ -33,31 +32,43 @@ class HeaderField(NamedTuple):
         return value.removesuffix(b"\n").removesuffix(b"\r")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """The fields of a mail, in order, and the offset of its body.
+    """The fields of a mail, and the offset of its body. Whole fields are only cut out of it for who asks for them.
 
     `cut` says that the header is larger than we read: what stands beyond is unknown, so no signature can be judged.
+    `values` are those of each name, in order, from the colon to the line end.
     """
 
-    fields: tuple[HeaderField, ...]
-    body: int
-    cut: bool = False
-    named: Mapping[str, Sequence[HeaderField]] = field(init=False, repr=False, compare=False)
-    """The fields of each name that there is, in order: every check looks for its own."""
+    __slots__ = ("_block", "_fields", "_named", "_raw", "body", "cut", "values")
 
-    def __post_init__(self) -> None:
-        named: dict[str, list[HeaderField]] = {}
-        for one in self.fields:
-            if one.name in named:
-                named[one.name].append(one)
-            else:
-                named[one.name] = [one]
-        object.__setattr__(self, "named", named)
+    def __init__(self, raw: bytes, block: HeaderBlock) -> None:
+        self._raw = raw
+        self._block = block
+        self._fields: tuple[HeaderField, ...] | None = None
+        self._named: dict[str, Sequence[HeaderField]] = {}
+        self.body = block.end
+        self.cut = "header_limit" in block.flags or "header_fields_limit" in block.flags
+        self.values: Mapping[str, Sequence[bytes]] = block.by_name
+
+    @property
+    def fields(self) -> tuple[HeaderField, ...]:
+        """All of them, in order."""
+        if self._fields is None:
+            found = _back_to_back(self._raw, self._block)
+            self._fields = tuple(_found_again(self._raw, self._block) if found is None else found)
+        return self._fields
 
     def all(self, name: str) -> Sequence[HeaderField]:
-        """The fields of this name (lower case), in order."""
-        return self.named.get(name, ())
+        """The fields of this name (lower case), in order; the very same each time."""
+        if name not in self.values:
+            return ()
+        found = self._named.get(name)
+        if found is None:
+            found = _back_to_back(self._raw, self._block, name)
+            if found is None:
+                found = [one for one in self.fields if one.name == name]
+            self._named[name] = found
+        return found
 
 
 def split(
@@ -65,42 +76,38 @@ def split(
 ) -> Header:
     """The header of a mail, within the bounds of the design page, 9. Linear in `max_bytes`, whatever the size."""
     start = header_start(raw)
-    block = read_header(raw, start, len(raw), max_bytes=max_bytes, max_fields=max_fields, top=True)
-    limit = min(block.end, start + max_bytes)
-    fields = _back_to_back(raw, block) or _found_again(raw, block, limit)
-    cut = "header_limit" in block.flags or "header_fields_limit" in block.flags
-    return Header(fields=tuple(fields), body=block.end, cut=cut)
+    return Header(raw, read_header(raw, start, len(raw), max_bytes=max_bytes, max_fields=max_fields, top=True))
 
 
-def _back_to_back(raw: bytes, block: HeaderBlock) -> list[HeaderField]:
-    """The fields of a header in which nothing stands between them; none where one is written in an unusual way.
+def _back_to_back(raw: bytes, block: HeaderBlock, wanted: str | None = None) -> list[HeaderField] | None:
+    """The fields of a header in which nothing stands between them, all or of one name; None for any other header.
 
-    Such a field is its name, a colon, its value and a line feed, so its length is known without a search.
+    Such a field is its name, a colon, its value and a line feed, so its length is known without a search. Where
+    anything else is in it, such as a blank before a colon, the fields do not reach to the empty line.
     """
     if block.flags:  # a line may have been passed over
-        return []
+        return None
     fields: list[HeaderField] = []
     position = block.offset
     for name, value in block.fields:
-        colon = position + len(name)
-        end = colon + len(value) + 2
-        if raw[colon] != _COLON:  # blanks stand before it
-            return []
-        fields.append(HeaderField(name, raw[position:end]))
+        end = position + len(name) + len(value) + 2
+        if wanted is None or name == wanted:
+            fields.append(HeaderField(name, raw[position:end]))
         position = end
-    return fields
+    return fields if raw[position : block.end] in _EMPTY_LINE else None
 
 
-def _found_again(raw: bytes, block: HeaderBlock, limit: int) -> list[HeaderField]:
+def _found_again(raw: bytes, block: HeaderBlock) -> list[HeaderField]:
+    """The fields of any header: what stands between two of them was passed over, and no field begins in it."""
     fields: list[HeaderField] = []
     position = block.offset
-    while len(fields) < len(block.fields):
-        match = FIELD.match(raw, position, limit)
-        if match is None:  # a line that the core passed over: no field begins in it
+    for name, value in block.fields:
+        while (match := FIELD_NAME.match(raw, position)) is None:
             position = raw.index(b"\n", position) + 1
-            continue
-        fields.append(HeaderField(block.fields[len(fields)][0], match[0]))
-        position = match.end()
+        end = match.end() + len(value)
+        end += raw.startswith(b"\n", end)
+        fields.append(HeaderField(name, raw[position:end]))
+        position = end
     return fields
 
 

@@ -16,8 +16,10 @@ from ingester.auth.spf_check import MAX_QUERIES, Arrival, Check, Outcome
 
 MAX_TEXT = 256
 """Characters of anything that a stranger puts into the report."""
-_MAX_SENDER = 512
+MAX_SENDER = 512
 """Characters. Doors let no longer path in (RFC 5321, 4.5.3.1)."""
+PERSONAL = frozenset("lst")
+"""Letters of macros that stand for more than the client, its HELO and the sender's domain: local part and time."""
 
 
 async def check_mail_from(
@@ -29,24 +31,53 @@ async def check_mail_from(
     receiver: str,
     now: datetime,
     max_queries: int = MAX_QUERIES,
+    cited: set[str] | None = None,
 ) -> Spf:
     """SPF on the envelope sender; on postmaster@HELO when it is null (RFC 7208, 2.4), which `identity` then tells.
 
     `receiver` is our own host name and `now` the time: an explanation may cite them. Without a client address the
-    result is unknown.
+    result is unknown. `cited` gets the letters of all macros that had a say.
     """
     if not mail_from:
-        return await check_helo(lookup, ip=ip, helo=helo, receiver=receiver, now=now, max_queries=max_queries)
-    local, _, domain = mail_from.rpartition("@") if len(mail_from) <= _MAX_SENDER else ("", "", mail_from)
+        return await check_helo(
+            lookup, ip=ip, helo=helo, receiver=receiver, now=now, max_queries=max_queries, cited=cited
+        )
+    local, _, domain = mail_from.rpartition("@") if len(mail_from) <= MAX_SENDER else ("", "", mail_from)
     sender = _Sender(Identity.MAIL_FROM, mail_from, local or "postmaster", domain)  # RFC 7208, 4.3
-    return await _report(lookup, sender, ip, helo, receiver, now, max_queries)
+    return await _report(lookup, sender, ip, helo, receiver, now, max_queries, cited)
 
 
 async def check_helo(
-    lookup: Lookup, *, ip: str, helo: str, receiver: str, now: datetime, max_queries: int = MAX_QUERIES
+    lookup: Lookup,
+    *,
+    ip: str,
+    helo: str,
+    receiver: str,
+    now: datetime,
+    max_queries: int = MAX_QUERIES,
+    cited: set[str] | None = None,
 ) -> Spf:
     """SPF on the name in HELO or EHLO (RFC 7208, 2.3)."""
-    return await _report(lookup, _Sender(Identity.HELO, "", "postmaster", helo), ip, helo, receiver, now, max_queries)
+    sender = _Sender(Identity.HELO, "", "postmaster", helo)
+    return await _report(lookup, sender, ip, helo, receiver, now, max_queries, cited)
+
+
+def as_of(known: Spf, mail_from: str) -> Spf:
+    """The same verdict for another sender of the same domain, where no macro had a say that is `PERSONAL`."""
+    shown = _readable(mail_from)
+    if shown == known.envelope_from:
+        return known
+    return Spf(
+        result=known.result,
+        domain=known.domain,
+        identity=known.identity,
+        client_ip=known.client_ip,
+        helo=known.helo,
+        envelope_from=shown,
+        mechanism=known.mechanism,
+        explanation=known.explanation,
+        problem=known.problem,
+    )
 
 
 class _Sender(NamedTuple):
@@ -59,7 +90,14 @@ class _Sender(NamedTuple):
 
 
 async def _report(
-    lookup: Lookup, sender: _Sender, ip: str, helo: str, receiver: str, now: datetime, max_queries: int
+    lookup: Lookup,
+    sender: _Sender,
+    ip: str,
+    helo: str,
+    receiver: str,
+    now: datetime,
+    max_queries: int,
+    cited: set[str] | None,
 ) -> Spf:
     """What was asked, with the answer; all text in it cut."""
     address = client_address(ip)
@@ -75,6 +113,8 @@ async def _report(
         outcome = await check.run()
         if outcome.result is Result.FAIL:
             explanation = await check.explain(outcome)
+        if cited is not None:
+            cited |= check.cited
     return Spf(
         result=outcome.result,
         domain=_readable(name or ""),

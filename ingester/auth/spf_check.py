@@ -72,6 +72,8 @@ class Check:
         self._voids = 0
         self._explaining = False
         self._pointers: tuple[str, ...] | None = None
+        self.cited: set[str] = set()
+        """The letters of all macros that had a say."""
 
     async def run(self) -> Outcome:
         """The result for the sender's domain."""
@@ -232,6 +234,7 @@ class Check:
     async def _values(self, text: MacroText, domain: str) -> dict[str, str]:
         """What the macro letters stand for (RFC 7208, 7.2); `p` is looked up only where the text has it."""
         arrival, address = self._arrival, self._arrival.address
+        self.cited |= text.letters
         return {
             "s": f"{arrival.local}@{arrival.domain}",
             "l": arrival.local,

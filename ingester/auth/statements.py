@@ -55,7 +55,7 @@ class Statement:
 def read_statements(raw: bytes, header: Header | None = None) -> tuple[Statement, ...]:
     """The first fifty Authentication-Results fields of a mail, from the top. `header`: what `split` made of it."""
     header = header or split(raw)
-    if "authentication-results" not in header.named:
+    if "authentication-results" not in header.values:
         return ()
     found: list[Statement] = []
     hops: tuple[str, ...] = ()

@@ -95,6 +95,13 @@ async def test_fields_are_taken_from_the_bottom_and_absent_ones_guarded() -> Non
     assert (await only(b"Subject: new\r\n" + raw, signer.record())).result is Result.FAIL
 
 
+async def test_a_name_that_is_signed_often_is_taken_as_often() -> None:
+    signer = rsa_signer()
+    raw = signer.sign(b"X: one\r\nX: two\r\nX: three\r\n" + MAIL, headers=("from", "x", "x", "x"))
+    assert (await only(raw, signer.record())).result is Result.PASS
+    assert (await only(raw.replace(b"X: one", b"X: 1"), signer.record())).result is Result.FAIL
+
+
 @pytest.mark.parametrize("name", ["Subject", "To", "Reply-To", "Cc"])
 async def test_a_signed_field_that_people_see_stands_once(name: str) -> None:
     """Else what was signed is the last, and what is shown the first (RFC 6376, 8.15)."""

@@ -14,12 +14,15 @@ from ingester.auth.dkim_canon import (
     canonical_field,
     hash_bodies,
     relaxed_body,
+    relaxed_text,
     signed_text,
     simple_body,
 )
 from ingester.auth.header import HeaderField
 from tests.cost import assert_cheap
 
+_VALUES = [b"x", b" ", b"\t", b"\r\n ", b"\n\t", b"\r", b"\x0b", b"\x0c", b"\x85", b"b=", b";", b"word"]
+"""What values are made of: a line feed in one is always folding."""
 _BITS = [
     b"a",
     b"word",
@@ -127,6 +130,21 @@ def test_only_blank_and_tab_are_blanks(value: bytes, canonical: bytes) -> None:
     fields = [HeaderField("a", b"A :  1\r\n\t 2 \r\n"), HeaderField("x-odd", b"x-Odd:" + value + b"\r\n")]
     text = signed_text(fields, HeaderField("b", b"B: b=c\r\n"), relaxed=True)
     assert text == b"a:1 2\r\nx-odd:" + canonical + b"\r\nb:b="
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["a", "b-c"]), st.lists(st.sampled_from(_VALUES)).map(b"".join)), max_size=4),
+    st.lists(st.sampled_from(_VALUES)).map(b"".join),
+    st.sampled_from([b"\r\n", b"\n"]),
+)
+def test_values_at_hand_are_as_good_as_whole_fields(
+    values: list[tuple[str, bytes]], own_value: bytes, end: bytes
+) -> None:
+    """What the core calls a value ends before the line feed."""
+    fields = [HeaderField(name, name.upper().encode() + b" \t:" + value + end) for name, value in values]
+    own = HeaderField("dkim-signature", b"DKIM-Signature:" + own_value + end)
+    at_hand = [(name, value + end.removesuffix(b"\n")) for name, value in values]
+    assert relaxed_text(at_hand, own) == signed_text(fields, own, relaxed=True)
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingester.auth.dmarc import evaluate
+from ingester.auth.dmarc import evaluate, evidence
 from ingester.auth.dmarc_record import RECORD_LIMIT, names_to_walk, parse, select
 from ingester.auth.report import Aligned, Dkim, Dmarc, Identity, Policy, Result, Signature, Spf
 from tests.auth.dmarc_cases import ALL, CASES, Case, R
@@ -326,3 +327,30 @@ def test_any_names_are_judged(author: str, domain: str, from_fields: int) -> Non
 )
 def test_a_hostile_record_is_cheap(text: bytes) -> None:
     assert_cheap(lambda: select((text,)), seconds=0.05)
+
+
+async def test_what_has_the_same_evidence_has_the_same_verdict() -> None:
+    zone: dict[str, list[Any]] = {
+        "_dmarc.a.test": [{"TXT": "v=DMARC1; p=reject; aspf=s"}],
+        "_dmarc.sub.a.test": [{"TXT": "v=DMARC1; p=none; psd=n"}],
+    }
+    authors = ("x@a.test", "y@a.test", "x@sub.a.test", "a.test", "x@", "x@[192.0.2.1]", "x@A.test")
+    results, domains, either = (Result.PASS, Result.FAIL, Result.TEMPERROR), ("a.test", "sub.a.test"), (False, True)
+    spfs = [
+        Spf(result=result, domain=domain, identity=identity, envelope_from=sender)
+        for result, domain, identity, sender in product(results, domains, Identity, ("", "x@b.test"))
+    ]
+    signatures = [
+        Signature(ordinal=1, result=result, domain=domain, partial_body=partial, testing=testing)
+        for result, domain, partial, testing in product(results, domains, either, either)
+    ]
+    dkims = [Dkim(result=Result.NONE, signatures=found) for found in [(), *[(one,) for one in signatures]]]
+    seen: dict[Any, Dmarc] = {}
+    for author, spf, dkim in product(authors, spfs, dkims):
+        verdict = await evaluate(ZoneLookup(zone), authors=(author,), from_fields=1, spf=spf, dkim=dkim)
+        assert seen.setdefault(evidence((author,), 1, spf, dkim), verdict) == verdict
+
+
+@pytest.mark.parametrize(("authors", "fields"), [((), 0), (("x@a.test", "x@a.test"), 1), (("x@a.test",), 2)])
+def test_what_names_no_one_author_has_no_evidence(authors: tuple[str, ...], fields: int) -> None:
+    assert evidence(authors, fields, Spf(result=Result.NONE), Dkim(result=Result.NONE)) is None

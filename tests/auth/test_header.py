@@ -35,6 +35,10 @@ def agrees(raw: bytes, max_bytes: int = 256 << 10, max_fields: int = 1000) -> He
     assert [field.name for field in header.fields] == [name for name, _ in block.fields]
     assert [field.value for field in header.fields] == [value.removesuffix(b"\r") for _, value in block.fields]
     assert header.body == block.end
+    for name in header.values:
+        own = Header(raw, block)
+        assert own.all(name) == [field for field in header.fields if field.name == name], "as of all of them"
+        assert own.all(name) is own.all(name)
     position = 0
     for field in header.fields:
         # What looks the same may stand before it, after a lone CR, which ends no line.

@@ -22,7 +22,7 @@ def txt(record: str | bytes, *more: Any) -> list[Any]:
 
 
 async def check(
-    zone: Zone, *, ip: str = "192.0.2.1", helo: str = "h.test", mail_from: str = "user@d.test", **bounds: int
+    zone: Zone, *, ip: str = "192.0.2.1", helo: str = "h.test", mail_from: str = "user@d.test", **bounds: Any
 ) -> Spf:
     return await check_mail_from(
         ZoneLookup(zone), ip=ip, helo=helo, mail_from=mail_from, receiver="mx.our.test", now=NOW, **bounds
