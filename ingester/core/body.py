@@ -13,6 +13,7 @@ from ingester.core.flowed import is_flowed, join_flowed
 from ingester.core.html import TextMaker
 from ingester.core.mime import Node, Scan
 from ingester.core.part import Part
+from ingester.core.patience import check_html
 
 _MAX_CID = 998
 _CID = re.compile(r"cid:([^\s\"'<>)]{1,998})", re.IGNORECASE)
@@ -47,31 +48,45 @@ class _Choice:
     html: list[int]
 
 
-def read_body(raw: bytes, scan: Scan, flags: set[str]) -> Body:
-    """Choose the body leaves and decode them. Each leaf is decoded once."""
+def read_body(raw: bytes, scan: Scan, flags: set[str], *, hasty: bool = False) -> Body:
+    """Choose the body leaves and decode them. Each leaf is decoded once. Raises CostlyError only in haste."""
     choice = _choose(scan)
     ladder = Ladder(flags=flags)
     texts: dict[int, str] = {}
     measures: dict[int, Measure] = {}
-    flowed = {node.part: node.params for node in scan.nodes if is_flowed(node.content_type, node.params)}
-    for index in dict.fromkeys([*choice.text, *choice.html]):
+    flowed = {
+        node.part: node.params for node in scan.nodes if node.params.raw and is_flowed(node.content_type, node.params)
+    }
+    for index in choice.text if choice.text == choice.html else dict.fromkeys([*choice.text, *choice.html]):
         text = _leaf_text(raw, scan.parts[index], ladder, measures)
         texts[index] = join_flowed(text, flowed[index]) if index in flowed else text
-    is_html = {index: scan.parts[index].content_type == "text/html" for index in texts}
-    cited = _cited(texts[index] for index in texts if is_html[index])
+    html = {index: text for index, text in texts.items() if scan.parts[index].content_type == "text/html"}
+    if hasty and html:
+        check_html(html[index] for index in choice.text if index in html)
     maker = TextMaker()
-    plain = [clean(maker.text(texts[i]), flags) if is_html[i] else texts[i] for i in choice.text]
+    plain = [clean(maker.text(html[i]), flags) if i in html else texts[i] for i in choice.text]
     if maker.cut:
         flags.add("body_text_cut")
-    html: str | None = None
-    if any(is_html[index] for index in choice.html):
-        html = "\n".join(texts[i] if is_html[i] else f"<pre>{escape(texts[i])}</pre>" for i in choice.html)
-    leaves = frozenset(scan.parts[index].ordinal for index in texts)
-    return Body(text=_join(plain), html=html, leaves=leaves, cited=cited, measures=measures)
+    return Body(
+        text=_join(plain),
+        html=_as_html(choice.html, texts, html) if html else None,
+        leaves=frozenset([scan.parts[index].ordinal for index in texts]),
+        cited=_cited(html.values()),
+        measures=measures,
+    )
+
+
+def _as_html(indices: list[int], texts: dict[int, str], html: dict[int, str]) -> str | None:
+    """The leaves to be read as HTML; None where none of them is."""
+    if html.keys().isdisjoint(indices):
+        return None
+    return "\n".join([html[i] if i in html else f"<pre>{escape(texts[i])}</pre>" for i in indices])
 
 
 def _join(texts: list[str]) -> str:
     """One text of several: each begins on a line of its own, nothing is added to a single one."""
+    if len(texts) == 1:
+        return texts[0]
     filled = [text for text in texts if text]
     return "".join(
         text if text.endswith("\n") or number == len(filled) else text + "\n" for number, text in enumerate(filled, 1)
@@ -96,24 +111,25 @@ def _charset_in(html: bytes) -> str | None:
 
 def _choose(scan: Scan) -> _Choice:
     """Fold the tree from its end: children come after their parent, so every subtree is ready when it is asked for."""
-    offers: list[list[tuple[int, _Choice]]] = [[] for _ in scan.nodes]
+    offers: dict[int, list[tuple[int, _Choice]]] = {}
     choice = _Choice([], [])
     for number in range(len(scan.nodes) - 1, -1, -1):
         node = scan.nodes[number]
-        children = offers[number]
-        children.reverse()
         if node.part is not None:
             choice = _leaf_choice(scan, node, number)
-        elif node.content_type == "multipart/alternative":
-            choice = _alternative(scan, [child for _, child in children])
-        elif node.content_type == "multipart/related":
-            choice = _related(scan, node, children)
         else:
-            choice = _concat([child for _, child in children])
-        if node.parent >= 0:
-            offers[node.parent].append((number, choice))
-        offers[number] = []
+            children = offers.pop(number, [])
+            children.reverse()
+            choice = _of_multipart(scan, node, children)
+        offers.setdefault(node.parent, []).append((number, choice))
     return choice
+
+
+def _of_multipart(scan: Scan, node: Node, children: list[tuple[int, _Choice]]) -> _Choice:
+    if node.content_type == "multipart/related":
+        return _related(scan, node, children)
+    choices = [child for _, child in children]
+    return _alternative(scan, choices) if node.content_type == "multipart/alternative" else _concat(choices)
 
 
 def _leaf_choice(scan: Scan, node: Node, number: int) -> _Choice:
@@ -158,11 +174,14 @@ def _concat(children: list[_Choice]) -> _Choice:
 
 def _plain(scan: Scan, indices: list[int]) -> bool:
     """Whether it is plain throughout: a mixed of HTML and its footer in plain text is no plain alternative."""
-    return bool(indices) and all(scan.parts[index].content_type == "text/plain" for index in indices)
+    for index in indices:
+        if scan.parts[index].content_type != "text/plain":
+            return False
+    return bool(indices)
 
 
 def _has(scan: Scan, indices: list[int], media: str) -> bool:
-    return any(scan.parts[index].content_type == media for index in indices)
+    return media in [scan.parts[index].content_type for index in indices]
 
 
 def _cited(texts: Iterable[str]) -> frozenset[str]:
@@ -171,7 +190,13 @@ def _cited(texts: Iterable[str]) -> frozenset[str]:
     for text in texts:
         for start in range(0, len(text), _STEP):
             stretch = text[start : start + _STEP + _MAX_CID]
-            low = stretch.encode("utf-8", "surrogatepass").lower()
-            if any(sign in low for sign in _CID_SIGNS):
+            if _may_cite(stretch):
                 found.update(dict.fromkeys(_CID.findall(stretch)))
-    return frozenset(unquote(unescape(one)).strip("<>").lower() for one in islice(found, _MAX_CITED))
+    return frozenset([unquote(unescape(one)).strip("<>").lower() for one in islice(found, _MAX_CITED)])
+
+
+def _may_cite(text: str) -> bool:
+    if text.isascii():
+        return "cid:" in text.lower()
+    low = text.encode("utf-8", "surrogatepass").lower()
+    return any(sign in low for sign in _CID_SIGNS)

@@ -3,12 +3,11 @@
 import re
 from dataclasses import dataclass
 
-from ingester.core.content import find
+from ingester.core.content import STRIDE, find
 
 NOWHERE = 1 << 62
 MAX_BOUNDARY = 1000
 """Bytes of a boundary. RFC 2046, 5.1.1 allows 70; some senders write more."""
-_STRIDE = 1 << 20
 _SLOWNESS = 4
 """What a byte costs in the compiled search: it is about so many times slower than the plain one."""
 _MISSES = 64
@@ -50,7 +49,7 @@ class Frame:
             return
         self.next = found
         self.next_end = match.end()
-        self.closing = match.group(1) is not None
+        self.closing = match.lastindex is not None
 
     def give_up(self) -> None:
         """Search no more: there is no next boundary line, whatever the outer frames say."""
@@ -60,16 +59,26 @@ class Frame:
     def search(self, raw: bytes, pos: int, limit: int) -> int:
         """Find the next boundary line from `pos` on, not after the outer frames' at `limit`. Gives what it cost."""
         needle = self.needle
-        pattern = _REST_OF_LINE if self.loose else _LINE_END
-        first = at = max(pos - 1, 0)
-        stop = min(limit + len(needle), len(raw))
+        size = len(needle)
+        first = at = pos - 1 if pos else 0
+        stop = len(raw)
+        if limit + size < stop:
+            stop = limit + size
         self.seen = limit
+        pattern = _REST_OF_LINE if self.loose else _LINE_END
         for _ in range(_MISSES):
-            found = find(raw, needle, at, stop)
-            match = pattern.match(raw, found + len(needle)) if found >= 0 else None
-            if found < 0 or match is not None:
+            found = raw.find(needle, at, stop) if stop - at <= STRIDE else find(raw, needle, at, stop)
+            if found < 0:
+                self._settle(-1, None)
+                return stop - first
+            end = found + size
+            if raw[end : end + 2] == b"\r\n":  # the usual line, which either pattern takes so
+                self.next, self.next_end, self.closing = found, end + 2, False
+                return found - first
+            match = pattern.match(raw, end)
+            if match is not None:
                 self._settle(found, match)
-                return (stop if match is None else found) - first
+                return found - first
             at = found + 1
         found, match = self._search_lines(raw, at, stop, limit)
         self._settle(found, match)
@@ -79,9 +88,9 @@ class Frame:
         """Like `search`, where false candidates abound: in C speed, but in strides, for a search holds the GIL."""
         line = re.compile(re.escape(self.needle) + _LINE_END.pattern)
         while at < stop:
-            found = line.search(raw, at, min(at + _STRIDE + MAX_BOUNDARY, len(raw)))
+            found = line.search(raw, at, min(at + STRIDE + MAX_BOUNDARY, len(raw)))
             if found is None:
-                at += _STRIDE
+                at += STRIDE
                 continue
             at = found.start()
             match = _LINE_END.match(raw, at + len(self.needle)) if at <= limit else None

@@ -122,6 +122,8 @@ class _Found:
 
 def find_calendar(raw: bytes, structure: Scan) -> Calendar | None:
     """What the first readable calendar part of a mail says; text/calendar before the copies called application/ics."""
+    if structure.types.isdisjoint(_MEDIA):
+        return None
     tries = [(node, structure.parts[node.part]) for node in structure.nodes if node.part is not None]
     wanted = [one for media in _MEDIA for one in tries if one[1].content_type == media]
     for node, part in wanted[:MAX_PARTS]:

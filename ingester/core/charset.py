@@ -77,10 +77,12 @@ class Ladder:
     def read_whole(self, data: bytes, label: str | None) -> str:
         """The same for a body that is in memory as a whole: most are of the charset that they declare, or ASCII."""
         codec = codec_of(label)
-        if len(data) <= min(self.room, _STEP) and not (codec is not None and codec.startswith(_WIDE)):
+        if len(data) <= _STEP and len(data) <= self.room and not (codec is not None and codec.startswith(_WIDE)):
             text = decode_with(_with_feeds(data), "ascii" if data.isascii() else codec or "utf_8")
             if text is not None:
-                return self._take(clean(text, self.flags).removeprefix("\ufeff"))
+                text = clean(text, self.flags).removeprefix("\ufeff")
+                self.room -= len(text)
+                return text
         return self.read(lambda: (data,), label)
 
     def _take(self, text: str) -> str:

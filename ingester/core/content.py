@@ -18,7 +18,8 @@ from ingester.core.uuencode import decode_uu
 WINDOW = 256 << 10
 """Bytes decoded at a time. The decoders hold the GIL: this is about half a millisecond."""
 
-_STRIDE = 1 << 20
+STRIDE = 1 << 20
+"""Bytes that are searched at a time."""
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _BLANKS = b" \t\r\n"
 _NOT_ALPHABET = bytes(set(range(256)) - set(_ALPHABET))
@@ -64,11 +65,11 @@ class Measure:
 
 def find(raw: bytes, needle: bytes, at: int, stop: int) -> int:
     """`bytes.find` in steps: one search of a large mail holds the GIL for up to 60 ms."""
-    while at + _STRIDE < stop:
-        found = raw.find(needle, at, at + _STRIDE)
+    while at + STRIDE < stop:
+        found = raw.find(needle, at, at + STRIDE)
         if found >= 0:
             return found
-        at += _STRIDE - len(needle) + 1
+        at += STRIDE - len(needle) + 1
     return raw.find(needle, at, stop)
 
 
@@ -91,9 +92,15 @@ def decode_view(raw: bytes, offset: int, length: int, encoding: str) -> bytes:
 
 def decode_and_measure(raw: bytes, offset: int, length: int, encoding: str) -> tuple[bytes, Measure]:
     """The decoded bytes of a view and what they measure, for who needs both: it is decoded once."""
+    if encoding in ("7bit", "8bit"):
+        data = raw[offset : offset + length]
+        return data, Measure(size=length, sha256=sha256(data).digest(), faults=())
     faults: set[str] = set()
-    data = _join(pieces(raw, offset, length, encoding, faults))
-    return data, Measure(size=len(data), sha256=sha256(data).digest(), faults=tuple(sorted(faults)))
+    if encoding == "quoted-printable" and length <= WINDOW:
+        data = _unquoted(raw[offset : offset + length], faults)
+    else:
+        data = _join(pieces(raw, offset, length, encoding, faults))
+    return data, Measure(size=len(data), sha256=sha256(data).digest(), faults=tuple(sorted(faults)) if faults else ())
 
 
 def _join(pieces: Iterator[bytes | memoryview]) -> bytes:
@@ -150,6 +157,9 @@ def _base64(raw: bytes, pos: int, end: int, faults: set[str]) -> Iterator[bytes 
             if not carry and _is_text(raw, pos, stop):
                 faults.add("not_base64")
                 yield memoryview(raw)[pos:end]
+            elif carry.translate(None, _ALPHABET):  # nobody has looked at what was left for this window
+                rest = carry + raw[pos:end]
+                yield from _dirty_base64(rest, 0, len(rest), b"")
             else:
                 yield from _dirty_base64(raw, pos, end, carry)
             return
@@ -252,13 +262,16 @@ def _is_pure(raw: bytes, pos: int, end: int) -> bool:
 def _quoted_printable(raw: bytes, pos: int, end: int, faults: set[str]) -> Iterator[bytes]:
     while pos < end:
         stop = _cut_lines(raw, pos, end)
-        piece = raw[pos:stop]
-        if _BAD_QP.search(piece):
-            faults.add("bad_quoted_printable")
-            # RFC 2045, 6.7 (3): "= CRLF" is a soft break, a2b_qp keeps it; after "=CR" it skips to the next LF.
-            piece = _BLANK_SOFT_BREAK.sub(b"=\n", piece).replace(b"=\r\n", b"=\n").replace(b"=\r", b"=3D\r")
-        yield a2b_qp(piece)
+        yield _unquoted(raw[pos:stop], faults)
         pos = stop
+
+
+def _unquoted(piece: bytes, faults: set[str]) -> bytes:
+    if _BAD_QP.search(piece):
+        faults.add("bad_quoted_printable")
+        # RFC 2045, 6.7 (3): "= CRLF" is a soft break, a2b_qp keeps it; after "=CR" it skips to the next LF.
+        piece = _BLANK_SOFT_BREAK.sub(b"=\n", piece).replace(b"=\r\n", b"=\n").replace(b"=\r", b"=3D\r")
+    return a2b_qp(piece)
 
 
 def _cut_lines(raw: bytes, pos: int, end: int) -> int:

@@ -99,3 +99,5 @@ class Envelope:
     """What a provider said beside the mail, as JSON values. Evidence; it decides nothing."""
     source: str | None = None
     """Where the bytes were fetched from (`s3://bucket/key`), so that nobody fetches them again."""
+    raw_sha256: bytes | None = None
+    """The hash of `raw`, where the door needed it: so that it is not made twice."""

@@ -1,20 +1,26 @@
 """Header blocks: where one ends, and the fields in it (RFC 5322, 2.2). Linear; never raises; decodes nothing."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from itertools import islice
 
-from ingester.core.content import find
+from ingester.core.content import STRIDE, find
 
 Field = tuple[str, bytes]
 """Name in lower case, value as it stands between the colon and the line end, folding included."""
+Values = dict[str, list[bytes]]
+"""The values of each name, in order. Blocks may share one: nobody changes it."""
 
 FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*)\n?")
 """A field at the beginning of a line, its line end included; blanks before the colon are obsolete (RFC 5322, 4.5)."""
 _USUAL_FIELD = re.compile(rb"^([!-9;-~]++):([^\n]*+(?:\n[ \t][^\n]*+)*)\n", re.MULTILINE)
 _USUAL_OVERHEAD = 2
 """Bytes of a usual field that are neither name nor value: colon and line feed."""
-_FIELD_NAME = re.compile(rb"[!-9;-~]++[ \t]*+:")
+_SHORT = 128
+"""Bytes of a header that may be kept, read: what is longer names a file or a person, and will not come again."""
+FIELD_NAME = re.compile(rb"[!-9;-~]++[ \t]*+:")
 _CONTENT_TYPE = re.compile(rb"^content-type[ \t]*+:", re.IGNORECASE | re.MULTILINE)
 _UNFOLDED = re.compile(rb"\n(?![ \t])")
 _DAMAGED = re.compile(rb"[^\s]{1,60}?content-(?:type|disposition|transfer-encoding|id|location)[ \t]*+:", re.IGNORECASE)
@@ -29,17 +35,8 @@ class HeaderBlock:
     end: int
     fields: tuple[Field, ...]
     flags: tuple[str, ...] = ()
-    by_name: dict[str, list[bytes]] = field(init=False, repr=False, compare=False)
-    """The values of each name: a header is asked for two dozen names, each time a walk otherwise."""
-
-    def __post_init__(self) -> None:
-        by_name: dict[str, list[bytes]] = {}
-        for name, value in self.fields:
-            if name in by_name:
-                by_name[name].append(value)
-            else:
-                by_name[name] = [value]
-        object.__setattr__(self, "by_name", by_name)
+    by_name: Values = field(default_factory=dict, repr=False, compare=False)
+    """Of the same fields: a header is asked for two dozen names, each time a walk otherwise."""
 
     def first(self, name: str) -> bytes | None:
         """The raw value of the first field of this name (lower case), or None."""
@@ -48,12 +45,13 @@ class HeaderBlock:
 
     def all(self, name: str) -> list[bytes]:
         """The raw values of all fields of this name (lower case), in order."""
-        return list(self.by_name.get(name, ()))
+        values = self.by_name.get(name)
+        return list(values) if values else []
 
 
 def header_start(raw: bytes) -> int:
     """Where the header of a mail begins: after the line of an mbox file, if one is there; `From : a@b` is a field."""
-    if raw.startswith((b"From ", b">From ")) and not _FIELD_NAME.match(raw):
+    if raw.startswith((b"From ", b">From ")) and not FIELD_NAME.match(raw):
         return raw.find(b"\n") + 1 or len(raw)
     return 0
 
@@ -66,13 +64,26 @@ def read_header(raw: bytes, start: int, stop: int, *, max_bytes: int, max_fields
     """
     if raw.startswith((b"\r\n", b"\n"), start, stop):
         return HeaderBlock(offset=start, end=start + 1 + (raw[start] == 13), fields=())
-    empty, body = _find_empty_line(raw, start, min(stop, start + max_bytes))
+    most = start + max_bytes
+    empty, body = _find_empty_line(raw, start, min(stop, most))
+    if empty >= 0:
+        fields, by_name = _usual_fields(raw, start, empty, max_fields)
+        if fields:
+            return HeaderBlock(offset=start, end=body, fields=fields, by_name=by_name)
+    return _read_lines(raw, start, stop, (empty, body), max_bytes=max_bytes, max_fields=max_fields, top=top)
+
+
+def _read_lines(
+    raw: bytes, start: int, stop: int, found: tuple[int, int], *, max_bytes: int, max_fields: int, top: bool
+) -> HeaderBlock:
+    """The same field by field, for what is not usual; `found` is the first empty line, if one was found."""
+    empty, body = found
     flags: set[str] = set()
     limit = empty if empty >= 0 else min(stop, start + max_bytes)
     if empty < 0 and limit < stop:
         flags.add("header_limit")
         empty, body = _find_empty_line(raw, max(start, limit - 3), stop)
-    fields = _usual_fields(raw, start, limit, max_fields)
+    fields = list(_usual_fields(raw, start, limit, max_fields)[0])
     pos = limit if fields else start
     while pos < limit:
         match = FIELD.match(raw, pos, limit)
@@ -81,7 +92,7 @@ def read_header(raw: bytes, start: int, stop: int, *, max_bytes: int, max_fields
                 break
             after = _pass_over(raw, pos, limit, first=pos == start, top=top)
             if after is None:
-                return HeaderBlock(offset=start, end=pos, fields=tuple(fields), flags=(*sorted(flags), "no_header_end"))
+                return _block(start, pos, fields, {*flags, "no_header_end"})
             flags.add("bad_header_line")
             pos = after
             continue
@@ -96,23 +107,49 @@ def read_header(raw: bytes, start: int, stop: int, *, max_bytes: int, max_fields
         if alone and not top and not any(name.startswith("content-") for name, _ in fields):
             return HeaderBlock(offset=start, end=start, fields=(), flags=("no_header_end",))
         body = stop
-    return HeaderBlock(offset=start, end=body, fields=tuple(fields), flags=tuple(sorted(flags)))
+    return _block(start, body, fields, flags)
 
 
-def _usual_fields(raw: bytes, start: int, limit: int, max_fields: int) -> list[Field]:
-    """All fields in one step, or none where any line of the stretch is no part of a field, or a field is odd.
+def _block(start: int, end: int, fields: list[Field], flags: set[str]) -> HeaderBlock:
+    return HeaderBlock(
+        offset=start, end=end, fields=tuple(fields), flags=tuple(sorted(flags)), by_name=_by_name(fields)
+    )
 
-    What is found does not overlap: where it adds up to the stretch there is nothing between.
-    """
+
+def _by_name(fields: Iterable[Field]) -> Values:
+    values: Values = {}
+    for name, value in fields:
+        if name in values:
+            values[name].append(value)
+        else:
+            values[name] = [value]
+    return values
+
+
+def _usual_fields(raw: bytes, start: int, limit: int, max_fields: int) -> tuple[tuple[Field, ...], Values]:
+    """All fields in one step, or none where any line of the stretch is no part of a field, or a field is odd."""
+    size = limit - start
+    fields, by_name = _read_short(raw[start:limit]) if size <= _SHORT else _read_at_once(raw, start, limit)
+    return (fields, by_name) if len(fields) <= max_fields else ((), {})
+
+
+@lru_cache(maxsize=512)  # nearly every mail has a part of text whose header says no more than type and encoding
+def _read_short(block: bytes) -> tuple[tuple[Field, ...], Values]:
+    return _read_at_once(block, 0, len(block))
+
+
+def _read_at_once(raw: bytes, start: int, limit: int) -> tuple[tuple[Field, ...], Values]:
+    """What is found does not overlap: where it adds up to the stretch there is nothing between."""
     found = _USUAL_FIELD.findall(raw, start, limit)
-    if not found or len(found) > max_fields:
-        return []
+    if not found:
+        return (), {}
     names, values = zip(*found, strict=True)
     line = b"\n".join(names)
     # `line` has a line feed less than there are names.
     if len(line) + 1 + sum(map(len, values)) + (_USUAL_OVERHEAD - 1) * len(found) != limit - start:
-        return []
-    return list(zip(line.decode("ascii").lower().split("\n"), values, strict=True))
+        return (), {}
+    fields = tuple(zip(line.decode("ascii").lower().split("\n"), values, strict=True))
+    return fields, _by_name(fields)
 
 
 def second_type(raw: bytes, header: HeaderBlock) -> int:
@@ -123,8 +160,9 @@ def second_type(raw: bytes, header: HeaderBlock) -> int:
 
 def _find_empty_line(raw: bytes, start: int, stop: int) -> tuple[int, int]:
     """Where the first empty line after another line begins and ends, or (-1, -1). CRLF and LF alike."""
-    crlf = find(raw, b"\n\r\n", start, stop)
-    lf = find(raw, b"\n\n", start, stop if crlf < 0 else crlf + 2)
+    seek = raw.find if stop - start <= STRIDE else partial(find, raw)
+    crlf = seek(b"\n\r\n", start, stop)
+    lf = seek(b"\n\n", start, stop if crlf < 0 else crlf + 2)
     if lf >= 0:
         return lf + 1, lf + 2
     return (crlf + 1, crlf + 3) if crlf >= 0 else (-1, -1)
@@ -145,7 +183,7 @@ def _pass_over(raw: bytes, pos: int, limit: int, *, first: bool, top: bool) -> i
         return end
     if first and not top:
         return None
-    return end if _FIELD_NAME.match(raw, _after_folding(raw, end - 1, limit), limit) else None
+    return end if FIELD_NAME.match(raw, _after_folding(raw, end - 1, limit), limit) else None
 
 
 def _after_folding(raw: bytes, pos: int, limit: int) -> int:

@@ -25,18 +25,21 @@ def join_flowed(text: str, params: Params) -> str:
     out: list[str] = []
     flows = -1  # the quote depth of the paragraph that goes on, if one does
     for line in lines:
-        words = line.lstrip(">")
-        depth = len(line) - len(words)
-        words = words.removeprefix(" ")
+        mark = line[:1]
+        if mark == ">":
+            words = line.lstrip(">")
+            depth = len(line) - len(words)
+            words = words.removeprefix(" ")
+        else:
+            words, depth = line[1:] if mark == " " else line, 0
         own = words == _SIGNATURE
         if depth == flows and words and not own:
             if delete:
                 out[-1] = out[-1][:-1]
             out.append(words)
         else:
-            out.append("\n")
-            out.append(line if depth else words)
-        flows = depth if words.endswith(" ") and not own else -1
+            out += ("\n", line if depth else words)
+        flows = depth if words[-1:] == " " and not own else -1
     if rest is not None:
         out += ("\n", rest)
     if text.endswith("\n"):

@@ -15,6 +15,7 @@ _MAX_DATE = 200
 _DAY = 86_400
 
 _BRACKETED = re.compile(r"<([^<>]*+)>")
+_USUAL_ID = re.compile(r"<([^<>\s]++)>")
 _BLANKS = re.compile(r"\s+")
 _ZONE_TWICE = re.compile(r"\b(?:GMT|UTC?)\s?([+-]\d{4})\b")
 _MONTHS = {
@@ -34,6 +35,10 @@ def message_ids(text: str) -> tuple[list[str], bool]:
 
     Blanks within an id are a folding that went wrong. Where nothing is in brackets, words with an `@` count.
     """
+    if len(text) <= MAX_ID:
+        usual = _USUAL_ID.findall(text)
+        if text.count("<") == len(usual) == text.count(">") and 0 < len(usual) <= MAX_IDS:
+            return list(dict.fromkeys(usual)), False
     found = _BRACKETED.findall(text)
     if not found:
         found = [word.strip("<>,;\"'") for word in text.split() if "@" in word]

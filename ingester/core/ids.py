@@ -1,5 +1,6 @@
 """Ids: UUIDv7 (RFC 9562, 5.7), made by us so that a row's id is known before the row exists."""
 
+from struct import Struct
 from uuid import UUID, SafeUUID
 
 SYSTEM_TENANT = UUID(int=0)
@@ -17,15 +18,25 @@ def uuid7(*, unix_ms: int, entropy: bytes) -> UUID:
         raise ValueError("uuid7 needs 10 bytes of entropy")
     if not 0 <= unix_ms < 1 << 48:
         raise ValueError("uuid7 needs a time within 48 bits of milliseconds")
-    rest = int.from_bytes(entropy, "big")
-    rand_a = rest >> 68
-    rand_b = rest & ((1 << 62) - 1)
-    return _uuid(unix_ms << 80 | 0x7 << 76 | rand_a << 64 | 0x2 << 62 | rand_b)
+    return stamped(unix_ms, tails(entropy)[0])
 
 
-def _uuid(number: int) -> UUID:
-    """`UUID(int=number)` without its choosing among six arguments: a mail needs about ten ids."""
-    made = UUID.__new__(UUID)
-    object.__setattr__(made, "int", number)
-    object.__setattr__(made, "is_safe", SafeUUID.unknown)
+def tails(entropy: bytes) -> list[int]:
+    """What stands behind the time in a UUIDv7, of each 10 bytes: version, 12 random bits, variant, 62 random bits."""
+    return [
+        (0x7000 | rand_a & 0xFFF) << 64 | 0x2 << 62 | rand_b & (1 << 62) - 1
+        for rand_a, rand_b in _PIECES.iter_unpack(entropy)
+    ]
+
+
+def stamped(unix_ms: int, tail: int) -> UUID:
+    """Put the time before it: `UUID(int=number)` without its choosing among six arguments, for a mail needs ten ids."""
+    made = _new(UUID)
+    _set(made, "int", unix_ms << 80 | tail)
+    _set(made, "is_safe", _UNKNOWN)
     return made
+
+
+_PIECES = Struct(">HQ")
+_UNKNOWN = SafeUUID.unknown
+_new, _set = UUID.__new__, object.__setattr__

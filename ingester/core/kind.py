@@ -65,8 +65,10 @@ class Nature:
     @property
     def from_mail_system(self) -> bool:
         """Whether the mail itself names a mail system as its author: then what it returns may be one of ours."""
-        signs = any(sign.startswith(("from:", "text:", "x-failed-recipients")) for sign in self.bounce)
-        return signs or self.settled is Kind.COMPLAINT
+        for sign in self.bounce:
+            if sign.startswith(("from:", "text:", "x-failed-recipients")):
+                return True
+        return self.settled is Kind.COMPLAINT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,9 +127,9 @@ def read_nature(
     """Collect the signs. `sender` is the From address, `text` the body's text; of both only closed words are used."""
     values = _values(structure.header)
     settled, why = _settled(structure, values, calendar, report)
-    if settled is None and sender and HOTMAIL.fullmatch(sender) and isinstance(report, Feedback):
+    if settled is None and isinstance(report, Feedback) and sender and HOTMAIL.fullmatch(sender):
         settled, why = Kind.COMPLAINT, ("from: hotmail", HOTMAIL_FIELD)
-    automatic, hints, list_signs = _field_signs(values)
+    automatic, hints, list_signs = _field_signs(values) if values else ([], [], [])
     title = subject[:200].strip().lower()
     if title.startswith(AWAY_SUBJECTS):
         hints.append(_AWAY)
@@ -136,10 +138,10 @@ def read_nature(
         structure=why,
         bounce=tuple(_bounce_signs(structure, values, sender, title, text)),
         receipt=tuple(_receipt_signs(structure, values, title)),
-        automatic=tuple(dict.fromkeys(automatic)),
-        hints=tuple(dict.fromkeys(hints)),
-        list_signs=tuple(dict.fromkeys(list_signs)),
-        null_return_path=values.get("return-path", [""])[0].replace(" ", "") == "<>",
+        automatic=tuple(dict.fromkeys(automatic)) if automatic else (),
+        hints=tuple(dict.fromkeys(hints)) if hints else (),
+        list_signs=tuple(dict.fromkeys(list_signs)) if list_signs else (),
+        null_return_path="return-path" in values and values["return-path"][0].replace(" ", "") == "<>",
     )
 
 
@@ -195,10 +197,10 @@ def _verdict(kind: Kind, evidence: list[str]) -> Verdict:
 
 def _values(header: HeaderBlock) -> dict[str, list[str]]:
     """The values of the fields that are read here, in lower case and short."""
+    by_name = header.by_name
     return {
-        name: [unfold(value[:400]).decode("latin-1").lower() for value in values[:_MAX_VALUES]]
-        for name, values in header.by_name.items()
-        if name in _READ
+        name: [unfold(value[:400]).decode("latin-1").lower() for value in by_name[name][:_MAX_VALUES]]
+        for name in by_name.keys() & _READ
     }
 
 
@@ -215,15 +217,17 @@ def _settled(
     structure: Scan, values: dict[str, list[str]], calendar: Calendar | None, report: Report | None
 ) -> tuple[Kind | None, tuple[str, ...]]:
     """What a structure of a standard says: a report, an aggregate report, an iTIP message."""
-    root = next((n for n, node in enumerate(structure.nodes) if node.content_type == "multipart/report"), None)
-    if root is not None:
+    if "multipart/report" in structure.types:
+        root = next(n for n, node in enumerate(structure.nodes) if node.content_type == "multipart/report")
         return _reported(structure, root, report)
-    if any(part.content_type.startswith("application/tlsrpt") for part in structure.parts):  # RFC 8460, 6.4 and 6.5
-        return Kind.REPORT, ("part: application/tlsrpt",)
+    for media in structure.types:
+        if media.startswith("application/tlsrpt"):  # RFC 8460, 6.4 and 6.5
+            return Kind.REPORT, ("part: application/tlsrpt",)
     if "tls-report-domain" in values:
         return Kind.REPORT, ("tls-report-domain",)
-    if any(part.filename and _AGGREGATE.fullmatch(part.filename) for part in structure.parts):
-        return Kind.REPORT, ("filename: dmarc aggregate",)
+    for part in structure.parts:
+        if part.filename and "!" in part.filename and _AGGREGATE.fullmatch(part.filename):
+            return Kind.REPORT, ("filename: dmarc aggregate",)
     if calendar is not None and calendar.method is not None and calendar.delivered:
         return Kind.CALENDAR, (f"calendar-method: {calendar.method.lower()}",)
     return None, ()
@@ -250,6 +254,8 @@ def _reported(structure: Scan, number: int, report: Report | None) -> tuple[Kind
 
 
 _TYPES = frozenset({*REPORT_PARTS.values(), "tlsrpt"})
+_STATUS_TYPES = frozenset(media for media, kind in REPORT_PARTS.items() if kind == "delivery-status")
+_RECEIPT_TYPES = frozenset(media for media, kind in REPORT_PARTS.items() if kind == "disposition-notification")
 
 
 # -- signs ------------------------------------------------------------------------------------------------------------
@@ -295,7 +301,7 @@ def _bounce_signs(
         signs.append(_POSTMASTER if daemon.group(1) else "from: mail system")
     if "x-failed-recipients" in values:
         signs.append("x-failed-recipients")
-    if any(REPORT_PARTS.get(part.content_type) == "delivery-status" for part in structure.parts):
+    if not structure.types.isdisjoint(_STATUS_TYPES):
         signs.append("part: delivery-status")
     system = mail_system(text)
     if system:
@@ -308,11 +314,11 @@ def _bounce_signs(
 def _receipt_signs(structure: Scan, values: dict[str, list[str]], title: str) -> list[str]:
     """Signs of a read receipt without the structure of RFC 8098. What asks for a receipt is none."""
     signs: list[str] = []
-    if any(REPORT_PARTS.get(part.content_type) == "disposition-notification" for part in structure.parts):
+    if not structure.types.isdisjoint(_RECEIPT_TYPES):
         signs.append("part: disposition-notification")
-    if any(_is_notes_receipt(value) for value in values.get("x-notes-item", ())):
+    if "x-notes-item" in values and any(_is_notes_receipt(value) for value in values["x-notes-item"]):
         signs.append("x-notes-item: return receipt")
-    if _says_yes(values, "x-msmail-readreceipt"):
+    if "x-msmail-readreceipt" in values and _says_yes(values, "x-msmail-readreceipt"):
         signs.append("x-msmail-readreceipt")
     if title.startswith(RECEIPT_SUBJECTS):
         signs.append(_RECEIPT_SUBJECT)

@@ -4,42 +4,45 @@
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import lru_cache
 from hashlib import sha256
 
-from ingester.core.addresses import Mailbox, parse_addresses
+from ingester.core.addresses import Mailbox
 from ingester.core.body import Body, read_body
 from ingester.core.calendar import Calendar, find_calendar
 from ingester.core.charset import clean
 from ingester.core.content import decode_start
 from ingester.core.fields import HeaderBlock, read_header
 from ingester.core.hashed_body import HashedBody
-from ingester.core.headers import message_id, message_ids, parse_date
+from ingester.core.headers import message_id
 from ingester.core.kind import Nature, read_nature
 from ingester.core.mime import Bounds, Scan, scan, tiles_balance
+from ingester.core.patience import PARTS, CostlyError, check_structure, check_text
 from ingester.core.plain_report import read_bounce, with_hotmail
 from ingester.core.reply import reply_text
 from ingester.core.report import Report, find_report, returned_id
 from ingester.core.rows import PartRow, part_rows
 from ingester.core.sealed import seals
-from ingester.core.words import header_text, line_text, unfold
+from ingester.core.top_header import TopHeader, only_addresses
+from ingester.core.words import header_text, unfold
 
 MAX_SUBJECT = 4096
 MAX_HEADER_TO = 16_384
 """Characters kept of the decoded Subject and To."""
-MAX_ADDRESSES = 1000
-"""Addresses kept of one field."""
-_MAX_DATE = 200
 _MAX_TOKEN = 200
-_MAX_DATES = 10
-"""Date fields that are tried, where a mail has more than the one that RFC 5322, 3.6 allows."""
 _REPORT_HEADER = 64 << 10
-_CUT_HEADER = {"header_limit", "header_fields_limit"}
+_CUT_HEADER = frozenset({"header_limit", "header_fields_limit"})
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-_SHOWN = frozenset(
-    {"from", "sender", "reply-to", "to", "cc", "subject", "date", "message-id", "in-reply-to", "references"}
-)
+_SHOWN = {
+    name.decode(): name + b":"
+    for name in (
+        *(b"from", b"sender", b"reply-to", b"to", b"cc", b"subject", b"date"),
+        *(b"message-id", b"in-reply-to", b"references"),
+    )
+}
+_KEYED = ("message-id", "from", "date", "subject")
 _MAX_RETURNED = 20
 """Embedded messages that are looked into."""
 
@@ -84,23 +87,47 @@ class Message:
     report: Report | None
     hashed: HashedBody = field(compare=False, repr=False)
     """Handed on to whoever wants the hash of the body too."""
+    header: HeaderBlock = field(compare=False, repr=False)
+    """Handed on to whoever must see the very fields that were read here."""
 
 
 def digest(raw: bytes, bounds: Bounds) -> Message:
     """Derive everything from the bytes. CPU: about the decoding of the parts and their sha256."""
-    structure = scan(raw, bounds)
+    return _digest(raw, scan(raw, bounds), bounds, hasty=False)
+
+
+def digest_at_once(raw: bytes, bounds: Bounds) -> Message | None:
+    """The same while the event loop waits; None for a mail that would hold it too long: then `digest` it beside."""
+    structure = scan(raw, _hasty(bounds))
+    try:
+        check_structure(structure)
+        return _digest(raw, structure, bounds, hasty=True)
+    except CostlyError:
+        return None
+
+
+@lru_cache(maxsize=8)  # a process has one
+def _hasty(bounds: Bounds) -> Bounds:
+    """With as few parts as are digested at once, and one more to tell that there are more."""
+    return replace(bounds, max_parts=min(bounds.max_parts, PARTS + 1))
+
+
+def _digest(raw: bytes, structure: Scan, bounds: Bounds, *, hasty: bool) -> Message:
+    """Raises CostlyError only in haste."""
     flags = set(structure.flags)
     if not tiles_balance(structure, raw):
         flags.add("unbalanced")
-    body = read_body(raw, structure, flags)
-    header = _Header(structure.header, _declared_charset(structure), flags, bounds.max_address_tokens)
-    sender = header.addresses("from")
+    body = read_body(raw, structure, flags, hasty=hasty)
+    if hasty:
+        check_text(body.text)
+    header = TopHeader(structure.header, _declared_charset(structure), flags, bounds.max_address_tokens)
+    sender = header.mailboxes("from")
+    authors = only_addresses(sender)
     from_fields = _from_fields(structure.header, sender, cut="addresses_cut" in flags)
-    first = next((one for one in sender if one.address), None)
     if len(structure.header.all("from")) > 1 or len(sender) > 1:
         flags.add("several_from")
     subject = header.text("subject", MAX_SUBJECT) or ""
-    address = first.address if first else None
+    address = authors[0] if authors else None
     calendar = find_calendar(raw, structure)
     report = with_hotmail(find_report(raw, structure), raw, structure, sender=address, subject=subject)
     sent_at, date_raw = header.date()
@@ -108,17 +135,18 @@ def digest(raw: bytes, bounds: Bounds) -> Message:
     if report is None and nature.from_mail_system:
         report = read_bounce(body.text)
     hashed = HashedBody(raw, structure.header.end)
+    content_key, shown_hash = _keys(structure.header, hashed)
     sealed = seals(raw, structure, body.text)
     flags.update(sealed.values())
     return Message(
         subject=subject,
         from_address=address,
-        from_name=((first or sender[0]).name or None) if sender else None,
-        authors=_only_addresses(sender),
+        from_name=_name_of(sender),
+        authors=authors,
         from_fields=from_fields,
-        to_addresses=_only_addresses(header.addresses("to")),
-        cc_addresses=_only_addresses(header.addresses("cc")),
-        reply_to_addresses=_only_addresses(header.addresses("reply-to")),
+        to_addresses=header.addresses("to"),
+        cc_addresses=header.addresses("cc"),
+        reply_to_addresses=header.addresses("reply-to"),
         header_to=header.text("to", MAX_HEADER_TO),
         rfc_message_id=header.message_id(),
         in_reply_to=header.ids("in-reply-to"),
@@ -132,71 +160,15 @@ def digest(raw: bytes, bounds: Bounds) -> Message:
         reply_text=reply_text(body.text, body.html if _only_html(structure, body) else None),
         parts=part_rows(raw, structure.parts, body, sealed, flags, max_parts=bounds.max_parts),
         received_count=len(structure.header.all("received")),
-        content_key=_content_key(structure.header, hashed),
+        content_key=content_key,
         hashed=hashed,
-        shown_hash=_shown_hash(structure.header),
+        header=structure.header,
+        shown_hash=shown_hash,
         nature=nature,
         calendar=calendar,
         report=report,
         flags=tuple(sorted(flags)),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Header:
-    """Reads values of the top header block, and flags what it had to cut."""
-
-    block: HeaderBlock
-    charset: str | None
-    flags: set[str]
-    max_tokens: int
-
-    def text(self, name: str, limit: int) -> str | None:
-        value = self.block.first(name)
-        return None if value is None else self._read(value, limit)
-
-    def _read(self, value: bytes, limit: int) -> str:
-        text = header_text(value[: 8 * limit], self.charset)
-        if len(text) > limit or len(value) > 8 * limit:
-            self.flags.add("header_cut")
-        return clean(text[:limit], self.flags)
-
-    def addresses(self, name: str) -> list[Mailbox]:
-        out: list[Mailbox] = []
-        for value in self.block.all(name):
-            if len(out) >= MAX_ADDRESSES:
-                self.flags.add("addresses_cut")
-                break
-            found, cut = parse_addresses(line_text(value, self.charset), max_tokens=self.max_tokens)
-            if cut or len(out) + len(found) > MAX_ADDRESSES:
-                self.flags.add("addresses_cut")
-            out += found
-        return [self._clean(one) for one in out[:MAX_ADDRESSES]]
-
-    def _clean(self, one: Mailbox) -> Mailbox:
-        name, address = clean(one.name, self.flags), clean(one.address or "", self.flags) or None
-        return one if (name, address) == (one.name, one.address) else Mailbox(name=name, address=address)
-
-    def ids(self, name: str) -> tuple[str, ...]:
-        text = " ".join(header_text(value, self.charset) for value in self.block.all(name))
-        ids, cut = message_ids(text)
-        if cut:
-            self.flags.add("ids_cut")
-        return tuple(clean(one, self.flags) for one in ids)
-
-    def date(self) -> tuple[datetime | None, str | None]:
-        """The moment of the first Date that can be read, and its text; without such a one, the text of the first."""
-        texts = [self._read(value, _MAX_DATE) for value in self.block.all("date")[:_MAX_DATES]]
-        for text in texts:
-            moment = parse_date(text)
-            if moment is not None:
-                return moment, text
-        return None, texts[0] if texts else None
-
-    def message_id(self) -> str | None:
-        value = self.block.first("message-id")
-        found = message_id(header_text(value, self.charset)) if value is not None else None
-        return clean(found, self.flags) if found else None
 
 
 def _from_fields(header: HeaderBlock, sender: list[Mailbox], *, cut: bool) -> int:
@@ -208,29 +180,39 @@ def _from_fields(header: HeaderBlock, sender: list[Mailbox], *, cut: bool) -> in
     fields = header.all("from")
     doubtful = (
         cut
-        or bool(_CUT_HEADER & set(header.flags))
-        or not all(one.is_plain for one in sender)
-        or any(_CONTROL.search(unfold(value)) for value in fields)
+        or not _CUT_HEADER.isdisjoint(header.flags)
+        or False in [one.is_plain for one in sender]
+        or [value for value in fields if _CONTROL.search(unfold(value))] != []
     )
     return len(fields) + doubtful
 
 
 def _only_html(structure: Scan, body: Body) -> bool:
     """Whether the body text was made of HTML."""
-    return all(part.content_type == "text/html" for part in structure.parts if part.ordinal in body.leaves)
+    others = [part for part in structure.parts if part.ordinal in body.leaves and part.content_type != "text/html"]
+    return not others
 
 
-def _only_addresses(mailboxes: list[Mailbox]) -> tuple[str, ...]:
-    return tuple(one.address for one in mailboxes if one.address)
+def _name_of(sender: list[Mailbox]) -> str | None:
+    """The name beside the first address; where there is no address, of the first mailbox."""
+    for one in sender:
+        if one.address:
+            return one.name or None
+    return sender[0].name or None if sender else None
 
 
 def _declared_charset(structure: Scan) -> str | None:
     """What raw 8-bit in the header is probably written in: the charset of the first text that declares one."""
-    return next((part.charset for part in structure.parts if part.charset), None)
+    for part in structure.parts:
+        if part.charset:
+            return part.charset
+    return None
 
 
 def _report_ids(raw: bytes, structure: Scan, bounds: Bounds, nature: Nature, text: str) -> tuple[str, ...]:
     """The Message-IDs that a report names (RFC 6522; RFC 8098, 3.2.5): the only look into an embedded message."""
+    if "multipart/report" not in structure.types and not nature.from_mail_system:
+        return ()
     out: dict[str, None] = {}
     looked = 0
     for node in structure.nodes:
@@ -255,20 +237,25 @@ def _report_ids(raw: bytes, structure: Scan, bounds: Bounds, nature: Nature, tex
     return tuple(out) or (returned_id(text) if nature.from_mail_system else ())
 
 
-def _shown_hash(header: HeaderBlock) -> bytes:
-    """Of all fields that are shown, answered to, or say how to read the body; blanks folded, for relays refold."""
-    shown = [
-        b"%b:%b\0" % (name.encode(), b" ".join(value.split()))
-        for name, value in header.fields
-        if name in _SHOWN or name.startswith("content-")
-    ]
-    return sha256(b"".join(shown)).digest()
+def _keys(header: HeaderBlock, body: HashedBody) -> tuple[bytes, bytes]:
+    """`content_key` and `shown_hash` of a message.
 
-
-def _content_key(header: HeaderBlock, body: HashedBody) -> bytes:
-    """Message-ID, From, Date, Subject (blanks folded: relays refold) and everything after the header block.
-
-    But for line ends at its very end: SMTP ends every mail with one, another door brings the mail without.
+    The key is of Message-ID, From, Date, Subject and everything after the header block, but for line ends at its very
+    end: SMTP ends every mail with one, another door brings the mail without. The hash is of all fields that are shown,
+    answered to, or say how to read the body. Of both blanks are folded, for relays refold.
     """
-    values = [b" ".join((header.first(name) or b"").split()) for name in ("message-id", "from", "date", "subject")]
-    return sha256(b"\0".join([*values, body.digest()])).digest()
+    first: dict[str, bytes] = {}
+    shown: list[bytes] = []
+    for name, value in header.fields:
+        if name in _SHOWN:
+            prefix = _SHOWN[name]
+        elif name[:8] == "content-":
+            prefix = name.encode() + b":"
+        else:
+            continue
+        folded = b" ".join(value.split())
+        shown += (prefix, folded, b"\0")
+        if name not in first:
+            first[name] = folded
+    values = [first.get(name, b"") for name in _KEYED]
+    return sha256(b"\0".join([*values, body.digest()])).digest(), sha256(b"".join(shown)).digest()

@@ -17,6 +17,8 @@ Tile = tuple[str, int, int]
 """What a stretch of the mail is (mbox, header, preamble, boundary, epilogue, body), its offset and its length."""
 
 _GUESS = re.compile(rb"\n--([^\r\n]{1,200}+)\r?\n(?i:content-[a-z-]{2,40}:)")
+_SHORTEST_GUESS = 15
+"""Bytes that it takes, but for the line feed before it."""
 _GUESS_WINDOW = 64 << 10
 _SEARCHES = 8
 """How many times the size of the mail may be searched in all; nested boundaries could cost depth times size."""
@@ -48,18 +50,22 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scan:
-    """The structure of one mail. `nodes[0]` is the root; a node's `parent` is an index in `nodes`, -1 for the root."""
+    """The structure of one mail. `nodes[0]` is the root; a node's `parent` is an index in `nodes`, -1 for the root.
+
+    `types` are the media types of all nodes: who looks for a part of a certain type asks here first.
+    """
 
     header: HeaderBlock
     parts: tuple[Part, ...]
     nodes: tuple[Node, ...]
     tiles: tuple[Tile, ...]
+    types: frozenset[str]
     flags: tuple[str, ...]
 
 
 def scan(raw: bytes, bounds: Bounds) -> Scan:
     """Find the leaves of a mail. Time: linear in its size; memory: the parts."""
-    return _Scanner(raw, bounds).run()
+    return _Scanner(raw, bounds, len(raw)).run()
 
 
 def decode(raw: bytes, part: Part) -> bytes:
@@ -86,6 +92,7 @@ def tiles_balance(scan: Scan, raw: bytes) -> bool:
 class _Scanner:
     raw: bytes
     bounds: Bounds
+    size: int
     pos: int = 0
     budget: int = 0
     frames: list[Frame] = field(default_factory=list)
@@ -99,7 +106,7 @@ class _Scanner:
 
     def run(self) -> Scan:
         raw = self.raw
-        self.budget = _SEARCHES * len(raw) + (64 << 20)
+        self.budget = _SEARCHES * self.size + (64 << 20)
         if start := header_start(raw):
             self.flags.add("mbox_line")
             self._tile("mbox", start)
@@ -107,7 +114,7 @@ class _Scanner:
         self.flags.update(header.flags)
         while self.frames and self._step():
             pass
-        self._tile("epilogue", len(raw))
+        self._tile("epilogue", self.size)
         if _has_long_line(raw, self.bounds.max_line_bytes):
             self.flags.add("long_line")
         return Scan(
@@ -115,6 +122,7 @@ class _Scanner:
             parts=tuple(self.parts),
             nodes=tuple(self.nodes),
             tiles=tuple(self.tiles),
+            types=frozenset([node.content_type for node in self.nodes]),
             flags=tuple(sorted(self.flags)),
         )
 
@@ -126,21 +134,26 @@ class _Scanner:
     def _step(self) -> bool:
         """Go on to the next boundary line, whose ever it is, and open what follows. False at the end of the mail."""
         index, feed = self._nearest()
-        if index >= len(self.frames):
+        frames = self.frames
+        open_frames = len(frames)
+        if index >= open_frames:
             if len(self.parts) >= self.bounds.max_parts:
                 return self._give_up()
-            frame = self._find_again(index - len(self.frames))
+            frame = self._find_again(index - open_frames)
         else:
-            self._leave(index + 1)
+            if index + 1 < open_frames:
+                self._leave(index + 1)
             if index < 0:
                 return False
-            frame = self.frames[index]
-        self._tile("epilogue", self._before(feed))
+            frame = frames[index]
+        before = self._before(feed)
+        if before > self.pos:
+            self._tile("epilogue", before)
         self._tile("boundary", frame.next_end)
         if frame.closing:
             frame.closed = True
             return True
-        if self.pos == len(self.raw):
+        if self.pos == self.size:
             self.flags.add("unclosed_multipart")
             return False
         if frame.closed:
@@ -153,13 +166,13 @@ class _Scanner:
 
     def _leave(self, index: int) -> None:
         """The frames from `index` on end here. Those that were not closed may have more parts further on."""
-        if index >= len(self.frames):
-            return
-        unclosed = [frame for frame in self.frames[index:] if not frame.closed]
-        if unclosed:
+        for frame in self.frames[index:]:
+            if frame.closed:
+                continue
             self.flags.add("unclosed_multipart")
-        self.lost = [*self.lost, *(frame for frame in unclosed if not frame.loose)][-_MAX_LOST:]
-        del self.frames[index:]
+            if not frame.loose:
+                self.lost.append(frame)
+        del self.lost[:-_MAX_LOST], self.frames[index:]
 
     def _find_again(self, index: int) -> Frame:
         """A multipart that an outer boundary ended goes on: its parts are found, in the multipart that is open here.
@@ -182,17 +195,20 @@ class _Scanner:
         self.pos, tiles, nodes, path = self.last
         del self.parts[-1:], self.tiles[tiles:], self.nodes[nodes:]
         nothing = HeaderBlock(offset=self.pos, end=self.pos, fields=())
-        self._leaf(path, nothing, "application/octet-stream", EMPTY, len(self.raw), ["parts_limit"])
+        self._leaf(path, nothing, "application/octet-stream", EMPTY, self.size, ["parts_limit"])
         return False
 
     def _stop(self) -> int:
         """Where the entity that begins here ends: before the line end that belongs to the next boundary line."""
-        index, feed = self._nearest()
-        return len(self.raw) if index < 0 else self._before(feed)
+        index, feed = self._nearest() if self.frames else (-1, NOWHERE)
+        return self.size if index < 0 else self._before(feed)
 
     def _before(self, feed: int) -> int:
         """RFC 2046, 5.1.1: the line end before a boundary belongs to the boundary."""
-        return max(feed - 1 if feed > self.pos and self.raw[feed - 1] == 13 else feed, self.pos)
+        pos = self.pos
+        if feed <= pos:
+            return pos
+        return feed - 1 if self.raw[feed - 1] == 13 else feed
 
     def _entity(self, path: str, *, digest: bool) -> HeaderBlock:
         """Read the header that begins here; open a multipart, or make a leaf of what is under it."""
@@ -206,15 +222,17 @@ class _Scanner:
             max_fields=bounds.max_header_fields,
             top=not self.nodes,
         )
-        value = header.first("content-type")
-        params = EMPTY if value is None else parse_params(value)
+        params = EMPTY
         flags: list[str] = []
+        said = "content-type" in header.by_name
+        if said:
+            params = parse_params(header.by_name["content-type"][0])
         kind, _, subtype = params.main.partition("/")
         if kind and subtype:
             media = params.main[:MAX_TEXT]
         else:  # RFC 2045, 5.2; RFC 2046, 5.1.5
-            media = "message/rfc822" if digest and value is None else "text/plain"
-            if value is not None:
+            media = "message/rfc822" if digest and not said else "text/plain"
+            if said:
                 flags.append("bad_content_type")
         if kind != "multipart" or not subtype or not self._open(path, header, media, params, flags):
             self._leaf(path, header, media, params, stop, flags)
@@ -228,7 +246,7 @@ class _Scanner:
             return False
         here = self.pos
         self.pos = header.end
-        boundary = (params.token("boundary") or "").encode("latin-1", "replace").rstrip(b" \t")
+        boundary = (params.token("boundary") or "").rstrip(" \t").encode("latin-1", "replace")
         frame = self._find_first(boundary, path, media, guess=False) if 0 < len(boundary) <= MAX_BOUNDARY else None
         if frame is None:
             stop = self._stop()
@@ -242,7 +260,8 @@ class _Scanner:
         split = self._lost_line(header, frame) if self.nodes else -1
         self.nodes.append(Node(parent=self._parent(), content_type=media, params=params))
         self.frames.append(frame)
-        self.lost = [one for one in self.lost if one.needle != frame.needle]
+        if self.lost:
+            self.lost = [one for one in self.lost if one.needle != frame.needle]
         self._tile("header", header.end if split < 0 else split)
         if split >= 0 or self._preamble(frame):
             self.flags.add("boundary_lost")
@@ -264,7 +283,10 @@ class _Scanner:
     def _preamble(self, frame: Frame) -> bool:
         """Pass over the preamble. True where it ends in a damaged boundary line: one that a field of MIME follows."""
         end = self._before(frame.next)
-        found = _GUESS.search(self.raw, max(self.pos - 1, 0), min(end, self.pos + _GUESS_WINDOW))
+        if end - self.pos < _SHORTEST_GUESS:
+            self._tile("preamble", end)
+            return False
+        found = _GUESS.search(self.raw, self.pos - 1, min(end, self.pos + _GUESS_WINDOW))
         self._tile("preamble", self._before(found.start()) if found else end)
         if found:
             self._tile("boundary", self.raw.index(b"\n", found.start() + 1) + 1)
@@ -282,7 +304,7 @@ class _Scanner:
                 frame.loose = loose
                 frame.next = -1
                 index, _ = self._nearest()
-                if index == len(self.frames) - 1 and not frame.closing and frame.next_end < len(self.raw):
+                if index == len(self.frames) - 1 and not frame.closing and frame.next_end < self.size:
                     if loose:
                         self.flags.add("loose_boundary")
                     return frame
@@ -296,15 +318,17 @@ class _Scanner:
         return self.frames[-1].node if self.frames else -1
 
     def _leaf(self, path: str, header: HeaderBlock, media: str, params: Params, stop: int, flags: list[str]) -> None:
-        self.last = (self.pos, len(self.tiles), len(self.nodes), path)
+        start = self.pos
+        number = len(self.parts)
+        self.last = (start, len(self.tiles), len(self.nodes), path)
         if self.nodes:
             flags += header.flags
-        start = self.pos
         self._tile("header", header.end)
-        self.nodes.append(Node(parent=self._parent(), content_type=media, params=params, part=len(self.parts)))
+        parent = self.frames[-1].node if self.frames else -1
+        self.nodes.append(Node(parent=parent, content_type=media, params=params, part=number))
         view = (self.pos, stop - self.pos)
-        part = make_part(len(self.parts) + 1, path or "1", media, params, header, start, view, flags)
-        self.parts.append(as_it_stands(self.raw, part))
+        part = make_part(number + 1, path or "1", media, params, header, start, view, flags)
+        self.parts.append(as_it_stands(self.raw, part) if part.encoding == "base64" else part)
         self._tile("body", stop, empty=True)
 
     def _nearest(self) -> tuple[int, int]:
@@ -318,24 +342,26 @@ class _Scanner:
         best = NOWHERE
         who = -1
         exact = False
-        for index, frame in enumerate(self.frames):
-            self._search(frame, best)
+        frames = self.frames
+        known = self.pos - 1
+        for index, frame in enumerate(frames):
+            if frame.next < known or (frame.next == NOWHERE and frame.seen < best):
+                self._search(frame, best)
             tie = frame.next == best < NOWHERE and not frame.closed and not (frame.loose and exact)
             if frame.next < best or tie:
                 best = frame.next
                 who = index
                 exact = not frame.loose
-        if self.lost and self.frames and not self.frames[0].closed and len(self.frames) < self.bounds.max_depth:
-            for index, frame in enumerate(self.lost, len(self.frames)):
-                self._search(frame, best)
+        if self.lost and frames and not frames[0].closed and len(frames) < self.bounds.max_depth:
+            for index, frame in enumerate(self.lost, len(frames)):
+                if frame.next < known or (frame.next == NOWHERE and frame.seen < best):
+                    self._search(frame, best)
                 if frame.next < best and not frame.closing:
                     who, best = index, frame.next
         return who, best
 
     def _search(self, frame: Frame, limit: int) -> None:
         """Know the frame's next boundary line. With the budget spent there is none: the open leaf takes the rest."""
-        if frame.next >= self.pos - 1 and (frame.next != NOWHERE or frame.seen >= limit):
-            return
         if self.budget < 0:
             self.flags.add("depth_limit")
             frame.give_up()
@@ -346,7 +372,8 @@ class _Scanner:
 def _has_long_line(raw: bytes, limit: int) -> bool:
     """Whether a line is longer than `limit` bytes, its CRLF not counted: one step a window, not one a line."""
     pos = 0
-    while pos + limit < len(raw):
+    last = len(raw) - limit
+    while pos < last:
         feed = raw.rfind(b"\n", pos, pos + limit + 2)
         if feed < 0:
             return True

@@ -25,6 +25,10 @@ _PARAM = re.compile(
     r"(?:\"([^\"\\]*+(?:\\.[^\"\\]*+)*)\"|([^;\s]*+(?:\s++(?![^\s=;\"]++\s*+=)[^;\s]++)*))",
     re.DOTALL,
 )
+_USUAL = re.compile(
+    r"[ \t]*+([A-Za-z0-9.+_-]++(?:/[A-Za-z0-9.+_-]++)?);(?:\r?\n)?[ \t]*+([A-Za-z0-9_-]++)=\"([^\"\\\r\n]*+)\"[ \t\r]*+"
+)
+"""One parameter in quotes, and nothing to be told apart: a boundary, the name of a file."""
 _ESCAPED = re.compile(r"\\([\"\\])")
 
 
@@ -37,10 +41,9 @@ class Params:
 
     def token(self, name: str) -> str | None:
         """A parameter that holds one word: the first word, without quotes. Boundaries and charsets are read so."""
-        value = self.raw.get(name)
-        if value is None:
-            return text_of(self.raw, name) if f"{name}*" in self.raw or f"{name}*0" in self.raw else None
-        return value
+        if name in self.raw:
+            return self.raw[name]
+        return text_of(self.raw, name) if f"{name}*" in self.raw or f"{name}*0" in self.raw else None
 
     def text(self, name: str) -> str | None:
         """A parameter that holds text, decoded by RFC 2231, else by RFC 2047 (which RFC 2047, 5 forbids: all do it)."""
@@ -62,6 +65,10 @@ def _parse_usual(value: bytes) -> Params:
 
 def _parse(value: bytes) -> Params:
     text = value.decode("latin-1")
+    usual = _USUAL.fullmatch(text)
+    if usual is not None:
+        main, name, quoted = usual.groups()
+        return Params(main.lower(), {name.lower(): quoted})
     if "\n" in text:
         text = text.replace("\r\n", "").replace("\n", "")
     if text.lstrip().startswith("("):
@@ -92,14 +99,13 @@ def _unescape(value: str) -> str:
 
 def text_of(raw: dict[str, str], name: str) -> str | None:
     """The readable text of a parameter, or None. The extended form wins over the plain one (RFC 6266, 4.3)."""
-    extended = raw.get(f"{name}*")
-    if extended is not None:
-        return _extended(extended)
+    if f"{name}*" in raw:
+        return _extended(raw[f"{name}*"])
     if f"{name}*0" in raw or f"{name}*0*" in raw:
         return _joined(raw, name)
-    value = raw.get(name)
-    if value is None:
+    if name not in raw:
         return None
+    value = raw[name]
     if value.isascii():
         return decode_words(value) if "=?" in value else value
     data = value.encode("latin-1")

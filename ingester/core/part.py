@@ -1,6 +1,7 @@
 """A part: a leaf of the MIME tree as a view on the raw mail, with what its header says of it."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ingester.core.content import normalise_encoding
 from ingester.core.fields import HeaderBlock
@@ -58,34 +59,31 @@ def make_part(
     What is odd is added to `flags`. An embedded message without a name is called `message-N.eml`.
     """
     encoding, disposition, content_id = "7bit", EMPTY, None
-    value = header.first("content-transfer-encoding")
-    if value is not None:
-        encoding = normalise_encoding(unfold(value).decode("latin-1"))
+    said = header.by_name
+    if "content-transfer-encoding" in said:
+        encoding = _encoding(said["content-transfer-encoding"][0])
         if encoding == "unknown":
             flags.append("unknown_encoding")
-        elif media.startswith("multipart/"):
+        elif media[:10] == "multipart/":
             encoding = "7bit"  # RFC 2045, 6.4: a multipart has no other encoding, and its parts are read as they stand
     if media == BINHEX and encoding in IDENTITY:
         encoding = "binhex"
-    value = header.first("content-disposition")
-    if value is not None:
-        disposition = parse_params(value)
-    value = header.first("content-id")
-    if value is not None:
-        content_id = header_text(value).strip("<> \t")[:MAX_TEXT] or None
+    if "content-disposition" in said:
+        disposition = parse_params(said["content-disposition"][0])
+    if "content-id" in said:
+        content_id = header_text(said["content-id"][0]).strip("<> \t")[:MAX_TEXT] or None
     name = disposition.text("filename") if disposition.raw else None
     if not name and params.raw:
         name = params.text("name")
-    if not name and media in ("message/rfc822", "message/global"):
-        filename: str | None = f"message-{ordinal}.eml"
-    else:
+    if name:
         filename = sanitise(name)
-    charset = params.token("charset") if params.raw else None
+    else:
+        filename = f"message-{ordinal}.eml" if media in ("message/rfc822", "message/global") else None
     return Part(
         ordinal=ordinal,
         path=path,
         content_type=media,
-        charset=charset.split()[0][:_MAX_WORD] if charset and not charset.isspace() else None,
+        charset=_charset(params) if params.raw else None,
         disposition=disposition.main[:_MAX_WORD] or None,
         original_filename=name[:MAX_TEXT] if name else None,
         filename=filename,
@@ -97,3 +95,22 @@ def make_part(
         header_length=view[0] - start,
         flags=tuple(flags),
     )
+
+
+def _charset(params: Params) -> str | None:
+    words = (params.token("charset") or "").split(maxsplit=1)
+    return words[0][:_MAX_WORD] if words else None
+
+
+def _encoding(value: bytes) -> str:
+    """The encoding that a field names."""
+    return _usual_encoding(value) if len(value) <= _MAX_WORD else _read_encoding(value)
+
+
+@lru_cache(maxsize=64)  # few words, and nearly every part has one of them
+def _usual_encoding(value: bytes) -> str:
+    return _read_encoding(value)
+
+
+def _read_encoding(value: bytes) -> str:
+    return normalise_encoding(unfold(value).decode("latin-1"))

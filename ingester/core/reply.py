@@ -63,18 +63,28 @@ def _continued(kinds: list[Kind], rest: str) -> int:
 def _choose(lines: list[str], kinds: list[Kind]) -> str:
     """The new lines; if there are none, the signature of an empty reply, or all of a forward."""
     fresh = Kind.NEW
-    new = _keep(lines, [kind is fresh for kind in kinds])
+    new = _keep(lines, bytes([kind is fresh for kind in kinds]))
     if not new and Kind.FORWARD not in kinds:
-        new = _keep(lines, [kind in (Kind.NEW, Kind.SIGNATURE) for kind in kinds])
-    return new or _keep(lines, [True] * len(lines))
+        new = _keep(lines, bytes([kind in (Kind.NEW, Kind.SIGNATURE) for kind in kinds]))
+    return new or _keep(lines, b"\1" * len(lines))
 
 
-def _keep(lines: list[str], wanted: list[bool]) -> str:
+def _keep(lines: list[str], wanted: bytes) -> str:
     """The wanted lines, without blank ones at the ends; of those beside what was left out at most one."""
+    start = wanted.find(1)
+    if start < 0:
+        return ""
+    end = wanted.rfind(1) + 1
+    while start < end and not lines[start].strip():
+        start += 1
+    while start < end and not lines[end - 1].strip():
+        end -= 1
+    if wanted.find(0, start, end) < 0:
+        return "\n".join(lines[start:end])
     out: list[str] = []
     blanks: list[str] = []
     cut = False
-    for line, want in zip(lines, wanted, strict=True):
+    for line, want in zip(lines[start:end], wanted[start:end], strict=True):
         if not line.strip():
             blanks.append(line)
         elif not want:
@@ -105,15 +115,15 @@ def _key(line: str) -> str:
     return _NOT_WORD.sub("", line) or "".join(line.split())
 
 
-def _align(lines: list[str], new: list[str]) -> list[bool] | None:
+def _align(lines: list[str], new: list[str]) -> bytes | None:
     """Which lines of the body are the new ones, each found after the one before it."""
-    wanted: list[bool] = []
+    wanted = bytearray()
     at = 0
     for line in lines:
         if not line.strip():
-            wanted.append(bool(wanted) and wanted[-1])
+            wanted.append(wanted[-1] if wanted else 0)
             continue
         found = at < len(new) and _key(line) == new[at]
         wanted.append(found)
         at += found
-    return wanted if at == len(new) else None
+    return bytes(wanted) if at == len(new) else None

@@ -36,6 +36,9 @@ _MARKS = ">" + HOLE
 _COLONS = ":："
 _MARKER_ENDS = ":：-‐‑–—*_="
 """What every marker line ends with: other lines need not be looked up."""
+_ENDS = _MARKER_ENDS + SIGNED
+"""With one of these, or with a colon in it, a line may introduce something."""
+_BLANK, _MARK, _PLAIN = 0, 1, 2
 _EDGE = " \t\r\f\v\xa0\u3000\u200b\u200e\u200f\u202a\u202b\u202c\u2060\ufeff"
 
 
@@ -58,41 +61,45 @@ class _Reader:
     """One pass over the stripped lines. `quoting` once a quotation is proven: then a lone '>' is believed."""
 
     text: list[str]
-    marked: list[bool]
+    shape: bytes
+    """Of each line whether it is blank, marked as quoted, or neither."""
     kinds: list[Kind]
     trials: int
     quoting: bool
 
     def __init__(self, text: list[str]) -> None:
         self.text = text
-        self.marked = [
-            line != "" and line[0] in _MARKS and not (line[-1] in _COLONS and _closes(before, line))
+        self.shape = bytes([
+            _BLANK if not line
+            else _MARK if line[0] in _MARKS and not (line[-1] in _COLONS and _closes(before, line))
+            else _PLAIN
             for before, line in zip(["", *text], text, strict=False)
-        ]
+        ])  # fmt: skip
         self.kinds = [Kind.NEW] * len(text)
         self.trials = MAX_TRIALS
         self.quoting = False
 
     def read(self) -> list[Kind]:
         at = 0
-        while at < len(self.text):
-            line = self.text[at]
-            if not line:
-                at += 1
-            elif self.marked[at]:
+        text, shape = self.text, self.shape
+        stop = len(text)
+        while at < stop:
+            if shape[at] == _MARK:
                 at = self._run(at)
-            elif line == SIGNED:
-                self.kinds[at] = Kind.SIGNATURE
-                at += 1
-            elif len(line) > _MAX_LINE:
-                at += 1
-            else:
+            elif shape[at] == _PLAIN and (text[at][-1] in _ENDS or ":" in text[at] or "：" in text[at]):
                 at = self._introduced(at)
+            else:
+                at += 1
         return self.kinds
 
     def _introduced(self, at: int) -> int:
         """The next line to read, after whatever introduces a quotation here and the quotation itself."""
         line = self.text[at]
+        if line == SIGNED:
+            self.kinds[at] = Kind.SIGNATURE
+            return at + 1
+        if len(line) > _MAX_LINE:
+            return at + 1
         kind = marker(line)
         if kind is not None:
             after = self._next(at + 1)
@@ -115,10 +122,7 @@ class _Reader:
         """Mark an introduction from `start` to `after` and what it introduces: marked lines, else all that follows."""
         self.quoting = True
         at = self._next(after)
-        if at < len(self.text) and self.marked[at]:
-            stop = self._run_end(at)
-        else:
-            stop = len(self.text)
+        stop = self._run_end(at) if self._is_marked(at) else len(self.text)
         self._mark(start, stop, kind)
         return stop
 
@@ -126,19 +130,18 @@ class _Reader:
         self.kinds[start:stop] = [kind] * (stop - start)
 
     def _next(self, at: int) -> int:
+        """The next line that is not blank, or the end."""
         while at < len(self.text) and not self.text[at]:
             at += 1
         return at
 
+    def _is_marked(self, at: int) -> bool:
+        return at < len(self.text) and self.shape[at] == _MARK
+
     def _run_end(self, at: int) -> int:
         """The end of the marked lines that begin here, blank lines between them included."""
-        text, marked = self.text, self.marked
-        end = at
-        while at < len(text) and (marked[at] or not text[at]):
-            at += 1
-            if text[at - 1]:
-                end = at
-        return end
+        plain = self.shape.find(_PLAIN, at)
+        return self.shape.rfind(_MARK, at, plain if plain >= 0 else len(self.text)) + 1
 
     def _run(self, at: int) -> int:
         """Marked lines without an introduction: a quotation, unless the mark is an arrow, a prompt or a comparison."""
@@ -189,8 +192,7 @@ class _Reader:
         for back, text in enumerate(joined):
             if introduces(text):
                 return end - back
-        after = self._next(end + 1)
-        if after < len(self.text) and self.marked[after]:
+        if self._is_marked(self._next(end + 1)):
             for back, text in enumerate(joined):
                 if introduces_marked(text):
                     return end - back
@@ -198,7 +200,7 @@ class _Reader:
 
     def _may_fold(self, at: int) -> bool:
         line = self.text[at]
-        return bool(line) and len(line) < _MAX_LINE and not self.marked[at] and self.kinds[at] is Kind.NEW
+        return self.shape[at] == _PLAIN and len(line) < _MAX_LINE and self.kinds[at] is Kind.NEW
 
     def _after_rule(self, at: int) -> bool:
         at -= 1
@@ -224,7 +226,9 @@ class _Reader:
                 found[label] = _value(line)
                 end = number + 1
             elif line and (
-                self.marked[number] or number - end >= _CONTINUED or (Label.SUBJECT is current and found[current])
+                self.shape[number] == _MARK
+                or number - end >= _CONTINUED
+                or (Label.SUBJECT is current and found[current])
             ):
                 break
             elif line:

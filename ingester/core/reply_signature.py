@@ -78,8 +78,8 @@ def is_mobile(line: str) -> bool:
     text = (text[:link] if link > 6 else text).strip(" <([-:.\xa0")
     if not text.isascii() and MOBILE_CJK.fullmatch(text):
         return True
-    words = [word.strip(",().") for word in text.split()]
-    if len(words) > _MAX_WORDS or not any(word in SENT for word in words):
+    words = [word.strip(",().") for word in text.split(maxsplit=_MAX_WORDS)]
+    if len(words) > _MAX_WORDS or SENT.isdisjoint(words):
         return False
     devices = [DEVICE.fullmatch(word) is not None for word in words]
     known = (

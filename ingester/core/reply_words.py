@@ -56,11 +56,15 @@ FORWARDED = frozenset(
     "|以下是轉寄的郵件|開始轉寄郵件|전달된 메시지|전달된 메일|전달된 이메일|전달한 메시지".split("|")
 )
 
-VERB = re.compile(
-    r"(?<!\w)(?:wrote|writes|schrieb|geschrieben|a écrit|écrit|a ecrit|escribió|escribio|ha scritto|scrive|escreveu|schreef"
+_VERBS = (
+    r"wrote|writes|schrieb|geschrieben|a écrit|écrit|a ecrit|escribió|escribio|ha scritto|scrive|escreveu|schreef"
     r"|geschreven|napisała?(?:\(a\))?|napisana przez|pisze|пишет|написала?(?:\(а\))?|писала?(?:\(а\))?|skrev|kirjoitti|napsala?"
-    r"|írta|a scris|şunları yazdı|yazdı|написав|пише|έγραψε)(?!\w)|写道|寫道|書きました|のメール|님이 작성|작성|썼습니다"
+    r"|írta|a scris|şunları yazdı|yazdı|написав|пише|έγραψε"
 )
+_ENDINGS = "写道|寫道|書きました|のメール|님이 작성|작성|썼습니다"
+_FIRSTS = "".join(sorted({verb[0] for verb in f"{_VERBS}|{_ENDINGS}".split("|")}))
+VERB = re.compile(rf"(?=[{_FIRSTS}])(?:(?<!\w)(?:{_VERBS})(?!\w)|{_ENDINGS})")
+"""What begins with none of the letters need not be compared with each of the verbs: that takes twice as long."""
 YOU = frozenset("you|du|vous|tu|sie|ihr|vos|usted|u|lei|você|вы|ты".split("|"))
 
 CALENDAR = frozenset(

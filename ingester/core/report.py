@@ -15,6 +15,7 @@ from ingester.core.content import decode_start
 from ingester.core.fields import HeaderBlock, read_header
 from ingester.core.headers import message_id, parse_date
 from ingester.core.mime import Scan
+from ingester.core.part import Part
 from ingester.core.words import header_text, line_text
 
 MAX_BYTES = 256 << 10
@@ -108,13 +109,16 @@ REPORT_PARTS = {
 
 def find_report(raw: bytes, structure: Scan) -> Report | None:
     """What the first readable report part of a mail says; failing that, its X-Failed-Recipients."""
-    parts = [part for part in structure.parts if part.content_type in REPORT_PARTS]
+    parts: list[Part] = []
+    if not structure.types.isdisjoint(REPORT_PARTS):
+        parts = [part for part in structure.parts if part.content_type in REPORT_PARTS]
     for part in parts[:MAX_PARTS]:
         data = decode_start(raw, part.offset, part.length, part.encoding, MAX_BYTES + 1)
         found = read_report(REPORT_PARTS[part.content_type], data)
         if found is not None:
             return found
-    named = b",".join(value[: MAX_RECIPIENTS * 400] for value in structure.header.all("x-failed-recipients")[:10])
+    failed = structure.header.all("x-failed-recipients")
+    named = b",".join([value[: MAX_RECIPIENTS * 400] for value in failed[:10]]) if failed else b""
     if not named or parts:
         return None
     mailboxes, _ = parse_addresses(line_text(named), max_tokens=10 * MAX_RECIPIENTS)

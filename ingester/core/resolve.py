@@ -6,6 +6,7 @@ A Message-ID names a candidate, never an identity (law 5): whether the sender ma
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import sha256
 from uuid import UUID
 
@@ -79,6 +80,7 @@ class Attachment:
     reason: str
 
 
+@lru_cache(maxsize=256)  # a mail's own ids are asked for four times within one commit, and one id by all that cite it
 def id_hash(rfc_id: str) -> bytes:
     """What Message-IDs are indexed by: 128 bits of SHA-256 (a long id breaks a btree)."""
     return sha256(rfc_id.encode("utf-8", "surrogatepass")).digest()[:16]
@@ -102,7 +104,7 @@ def citations(
         found.setdefault(rfc_id, Method.REPORT)
     found.pop(own, None)
     chosen = list(found.items())[:MAX_CITATIONS]
-    return tuple(Citation(rfc_id=rfc_id, hash=id_hash(rfc_id), method=method) for rfc_id, method in chosen)
+    return tuple([Citation(rfc_id=rfc_id, hash=id_hash(rfc_id), method=method) for rfc_id, method in chosen])
 
 
 def may_attach(step: Step, sender: Sender, *, strict: bool) -> bool:
@@ -121,7 +123,7 @@ def attach(steps: Sequence[Step], cited: Sequence[Citation], sender: Sender, *, 
     """
     trail: list[dict[str, str]] = []
     for step in steps:
-        told = {"by": step.by.value, "id": step.names}
+        told = {"by": step.by, "id": step.names}
         candidate = step.candidate
         if candidate is None:
             trail.append(told | {"found": "nothing"} | ({"why": step.why_not} if step.why_not else {}))

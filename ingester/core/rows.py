@@ -1,6 +1,6 @@
 """The parts of a mail as they are stored: the leaves, and after each what lies inside it, numbered from 1."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from ingester.core.body import Body
@@ -8,7 +8,7 @@ from ingester.core.charset import clean
 from ingester.core.content import Measure, measure
 from ingester.core.filename import sanitise
 from ingester.core.part import Part
-from ingester.core.unpack import look_inside, named_inside
+from ingester.core.unpack import NAMES_FILES, look_inside, named_inside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +32,14 @@ def part_rows(
     for part in parts:
         faults: set[str] = set()
         inner = look_inside(raw, part, room, faults)
-        room -= len(inner)
-        found = body.measures.get(part.ordinal) or _measure(raw, part)
-        notes = (*found.faults, *sorted(faults), *((seals[part.ordinal],) if part.ordinal in seals else ()))
+        found = body.measures[part.ordinal] if part.ordinal in body.measures else _measure(raw, part)
+        notes = found.faults
+        if faults or seals:
+            notes = (*notes, *sorted(faults), *((seals[part.ordinal],) if part.ordinal in seals else ()))
         ordinal = len(rows) + 1
-        rows.append(_row(named_inside(raw, part), ordinal, None, body, found, notes, flags))
+        named = named_inside(raw, part) if part.encoding in NAMES_FILES else part
+        rows.append(_row(named, ordinal, None, body, found, notes, flags))
+        room -= len(inner)
         for one in inner:
             found = _measure(raw, one)
             rows.append(_row(one, len(rows) + 1, ordinal, body, found, found.faults, flags))
@@ -58,23 +61,23 @@ def _row(
     notes: tuple[str, ...],
     flags: set[str],
 ) -> PartRow:
-    content_id = clean(part.content_id, flags) if part.content_id else None
+    part = _cleaned(part, flags)
     role, filename = "attachment", part.filename
     if parent is None and part.ordinal in body.leaves:
         role = "body"
-    elif content_id and content_id.lower() in body.cited:
+    elif part.content_id and part.content_id.lower() in body.cited:
         role = "inline"
-        filename = sanitise(content_id) or filename
+        filename = sanitise(part.content_id) or filename
     return PartRow(
         ordinal=ordinal,
         parent_ordinal=parent,
         path=part.path,
-        content_type=clean(part.content_type, flags),
-        charset=clean(part.charset, flags) if part.charset else None,
-        disposition=clean(part.disposition, flags) if part.disposition else None,
-        original_filename=clean(part.original_filename, flags) if part.original_filename else None,
-        filename=clean(filename, flags) if filename else None,
-        content_id=content_id,
+        content_type=part.content_type,
+        charset=part.charset,
+        disposition=part.disposition,
+        original_filename=part.original_filename,
+        filename=filename,
+        content_id=part.content_id,
         encoding=part.encoding,
         offset=part.offset,
         length=part.length,
@@ -85,4 +88,22 @@ def _row(
         decoded_size=found.size,
         sha256=found.sha256,
         data=part.data,
+    )
+
+
+def _cleaned(part: Part, flags: set[str]) -> Part:
+    """The part with texts that Postgres takes; a filename for display is one by its making."""
+    texts = (part.content_type, part.charset, part.disposition, part.original_filename, part.content_id)
+    said = f"{texts}"
+    if said.isascii() and "\\x00" not in said:
+        return part
+    media, *rest = texts
+    charset, disposition, name, content_id = (clean(text, flags) if text else None for text in rest)
+    return replace(
+        part,
+        content_type=clean(media, flags),
+        charset=charset,
+        disposition=disposition,
+        original_filename=name,
+        content_id=content_id,
     )

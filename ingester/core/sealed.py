@@ -30,13 +30,17 @@ _CONTENT_TYPES = (
 _SIGNATURES = frozenset({
     "application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature",
 })  # fmt: skip
+_SEALED = _PKCS7 | _SIGNATURES | {"multipart/signed", "multipart/encrypted"}
+"""Where a mail has none of these types, no part of it is sealed."""
+_ARMOUR_BEGINS = "-----BEGIN PGP "
+_OPENING = 1000
 _ARMOUR = (("-----BEGIN PGP MESSAGE-----", ENCRYPTED), ("-----BEGIN PGP SIGNED MESSAGE-----", SIGNED))
 
 
 def seals(raw: bytes, structure: Scan, text: str) -> dict[int, str]:
     """The flag of each part that is a signature, signed or encrypted, by ordinal; 0 stands for the text itself."""
     found: dict[int, str] = {}
-    for node in structure.nodes:
+    for node in () if _SEALED.isdisjoint(structure.types) else structure.nodes:
         if node.part is not None:
             part = structure.parts[node.part]
             flag = _leaf(raw, node, part, structure)
@@ -44,9 +48,10 @@ def seals(raw: bytes, structure: Scan, text: str) -> dict[int, str]:
                 found[part.ordinal] = flag
         elif node.content_type == "multipart/signed":
             found.setdefault(0, SIGNED)
-    armour = next((flag for words, flag in _ARMOUR if text[:1000].lstrip().startswith(words)), None)
-    if armour:
-        found.setdefault(0, armour)
+    if _ARMOUR_BEGINS in text[:_OPENING]:
+        armour = next((flag for words, flag in _ARMOUR if text[:_OPENING].lstrip().startswith(words)), None)
+        if armour:
+            found.setdefault(0, armour)
     return found
 
 

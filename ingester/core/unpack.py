@@ -15,6 +15,8 @@ from ingester.core.tnef import MAX_BYTES, File, unpack
 from ingester.core.uuencode import Block, begin_name, find_blocks
 
 _TNEF = ("application/ms-tnef", "application/vnd.ms-tnef")
+NAMES_FILES = ("binhex", "uuencode")
+"""Encodings that may tell the name of the file."""
 
 
 def look_inside(raw: bytes, part: Part, room: int, flags: set[str]) -> list[Part]:
@@ -24,10 +26,10 @@ def look_inside(raw: bytes, part: Part, room: int, flags: set[str]) -> list[Part
     """
     found: list[Part] = []
     more = False
-    if part.content_type.startswith("text/") and part.encoding in IDENTITY:
+    if part.content_type[:5] == "text/" and part.encoding in IDENTITY:
         blocks, more = find_blocks(raw, part.offset, part.length)
         found = [_block(part, block, number) for number, block in enumerate(blocks, 1)]
-    elif part.content_type in _TNEF or (part.filename or "").lower() == "winmail.dat":
+    elif part.content_type in _TNEF or (part.filename and part.filename.lower() == "winmail.dat"):
         if part.length > 2 * MAX_BYTES:
             flags.add("tnef_limit")
             return []

@@ -22,7 +22,7 @@ def line_text(value: bytes, charset: str | None = None) -> str:
 
     Raw 8-bit is utf-8, else `charset` (what the mail declares for its text), else cp1252.
     """
-    line = unfold(value)
+    line = unfold(value) if b"\n" in value else value.strip(b" \t\r")
     if line.isascii():
         return line.decode("ascii")
     for codec in ("utf_8", codec_of(charset)):

@@ -92,6 +92,21 @@ def test_a_quadratic_cost_is_seen_and_a_linear_one_is_not() -> None:
     assert growth(lambda size: size, burn, 2000, most=1.3).exponent < 1.3
 
 
+def test_a_step_between_two_linear_costs_is_no_growth() -> None:
+    found = growth(lambda size: size, lambda size: burn(size if size <= 4000 else 4 * size), 2000, most=1.3)
+    assert found.exponent < 1.3
+
+
+def test_a_quadratic_cost_is_seen_that_a_cap_ends() -> None:
+    found = growth(lambda size: size, lambda size: burn(min(size, 8000) ** 2 // 1000), 2000, most=1.3)
+    assert found.exponent > 1.5
+
+
+def test_a_quadratic_cost_is_seen_that_begins_late() -> None:
+    found = growth(lambda size: size, lambda size: burn(max(size, 2000) ** 2 // 1000), 2000, most=1.3)
+    assert found.exponent > 1.5
+
+
 def test_every_room_has_shapes_and_each_grows_with_the_size() -> None:
     shapes = list(crafted.every())
     assert {one.room for one in shapes} >= {

@@ -5,8 +5,9 @@ from hashlib import sha256
 
 import pytest
 
-from ingester.core.message import MAX_ADDRESSES, MAX_SUBJECT, Message, digest
+from ingester.core.message import MAX_SUBJECT, Message, digest
 from ingester.core.mime import Bounds
+from ingester.core.top_header import MAX_ADDRESSES
 
 MAIL = (
     b"Received: from a by b; Mon, 1 Jan 2024 00:00:00 +0000\r\n"

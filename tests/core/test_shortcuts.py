@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingester.core import addresses, content, fields, headers
+from ingester.core import addresses, content, fields, headers, params
 from ingester.core.charset import Ladder
 
 Read = TypeVar("Read")
@@ -65,6 +65,36 @@ def test_dates(weekday: str, day: str, month: str, year: str, time: str, zone: s
     assert read() == in_full(headers, "_USUAL_DATE", NEVER, read)
 
 
+@given(texts("<", ">", "a@b.test", "c", " ", "\t", "\xa0", "<d@e>", "<d@e> <f@g>", "x" * 400), st.integers(1, 4))
+def test_message_ids(text: str, most: int) -> None:
+    def read() -> object:
+        return headers.message_ids(text)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(headers, "MAX_IDS", most)
+        assert read() == in_full(headers, "_USUAL_ID", NEVER, read)
+
+
+@given(
+    st.sampled_from([" ", "", "(c) ", "\xa0"]),
+    st.sampled_from(["text/plain", "Multipart/Mixed", "attachment", "text", "", "a/b/c", "=", "té/x"]),
+    texts(";", "\r\n ", " ", "\t", "Name", "boundary*", "=", '"', '"a b"', '"a;c=d"', '"\\""', '"é\xa0"', "x", most=6),
+)
+def test_parameters(before: str, main: str, rest: str) -> None:
+    value = f"{before}{main}{rest}".encode("latin-1")
+
+    def read() -> object:
+        return params._parse(value)
+
+    assert read() == in_full(params, "_USUAL", NEVER, read)
+
+
+@pytest.mark.parametrize("value", [b' text/plain; charset="UTF-8"\r', b' multipart/mixed;\r\n\tboundary="=_x y"\r'])
+def test_parameters_that_are_usual(value: bytes) -> None:
+    assert params._USUAL.fullmatch(value.decode("latin-1"))
+    assert params._parse(value) == in_full(params, "_USUAL", NEVER, lambda: params._parse(value))
+
+
 @given(
     texts("From", "X-Y", ":", " a", "\r\n", "\n", "\r\n ", "\t", "é", "b: c\r\n", "\r\n\r\n", "--", "content-type: x\n")
 )
@@ -74,7 +104,7 @@ def test_header_blocks(text: str) -> None:
     def read() -> object:
         return [fields.read_header(raw, at, len(raw), max_bytes=40, max_fields=3, top=not at) for at in (0, 2)]
 
-    assert read() == in_full(fields, "_usual_fields", lambda *_: [], read)
+    assert read() == in_full(fields, "_usual_fields", lambda *_: ((), {}), read)
 
 
 def read_base64(raw: bytes) -> tuple[bytes, set[str]]:
@@ -104,6 +134,9 @@ def test_base64(data: bytes, width: int, line_end: bytes, damage: list[tuple[int
         (b"AAAAAAA\nAAAAAAA\nAA AAAAAAAA\n", 20),  # a blank in what is left for the next window
         (b"AAAA\nAAAA\nAAAAA", 99),  # the third line is longer
         (b"AAA\r\nAAA\r\nAAAA\nAAA\r\n", 99),  # a line without CR
+        (b"=A\r\nA\r\nA\r\n=\r\n", 4),  # a padding in what is left for the next window
+        (b"AB=\n=\n", 4),  # the same, and all is well
+        (b"A!AAA=A\r\n", 6),  # a foreign character in what is left
     ],
 )
 def test_base64_that_only_looks_usual(raw: bytes, window: int) -> None:
