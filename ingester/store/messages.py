@@ -4,13 +4,15 @@ The write is the function `store_batch` of the migrations; here its argument is 
 harmless: it finds its own claims.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
+
+import asyncpg
 
 from ingester.core.address import normalise
 from ingester.core.envelope import Envelope
@@ -121,9 +123,11 @@ async def write(connection: Connection, tenant_id: UUID, mails: Sequence[Mail]) 
     events = [(mail.event, mail.raw_sha256, mail.envelope.received_at) for mail in mails if mail.event is not None]
     if events:
         await claim_events(connection, tenant_id, events)
+    streamed = await _stream_large(connection, mails)
     deliveries = [(n, mail, delivery) for n, mail in enumerate(mails) for delivery in mail.deliveries]
+    with_bytes = [n for n, mail in enumerate(mails) if n not in streamed and _bytes_go_into_the_row(mail)]
     rows = await connection.fetch(
-        _statement(tuple(n for n, mail in enumerate(mails) if _bytes_go_into_the_row(mail))),
+        _statement(tuple(with_bytes)),
         tenant_id,
         [_mail(mail) for mail in mails],
         [_delivery(n, mail, delivery) for n, mail, delivery in deliveries],
@@ -131,10 +135,12 @@ async def write(connection: Connection, tenant_id: UUID, mails: Sequence[Mail]) 
         *_columns(_claims(deliveries), 4),
         *_columns(_mentions(deliveries), 4),
         sorted({_root(mail, delivery) for _, mail, delivery in deliveries}),
-        *_columns([_raw(mail) for mail in mails], 4),
-        *(mail.envelope.raw for mail in mails if _bytes_go_into_the_row(mail)),
+        *_columns([_raw(mail, is_there=mail.raw_stored or n in streamed) for n, mail in enumerate(mails)], 4),
+        *(mails[n].envelope.raw for n in with_bytes),
     )
     fresh = {row["mail"] for row in rows if not row["duplicate"]}
+    if streamed - fresh:
+        await _take_back(connection, tenant_id, [mails[n].raw_id for n in streamed - fresh])
     needless = [(mail.raw_id, mail.blob_key) for n, mail in enumerate(mails) if mail.blob_key and n not in fresh]
     if needless:
         await discard(connection, tenant_id, needless)
@@ -154,7 +160,14 @@ async def write(connection: Connection, tenant_id: UUID, mails: Sequence[Mail]) 
 
 def is_one_statement(mail: Mail) -> bool:
     """Whether `write` needs one statement for it and no more, whatever becomes of it."""
-    return mail.event is None and mail.blob_key is None
+    return mail.event is None and mail.blob_key is None and not _is_large(mail)
+
+
+def _is_large(mail: Mail) -> bool:
+    """Whether its bytes are written piece by piece: as a parameter they would be copied twice in one step of the loop,
+    which holds it for more than a millisecond a megabyte.
+    """
+    return len(mail.envelope.raw) >= LARGE_BYTES and _bytes_go_into_the_row(mail)
 
 
 def _bytes_go_into_the_row(mail: Mail) -> bool:
@@ -189,9 +202,55 @@ def _statement(with_bytes: tuple[int, ...]) -> str:
 _FIRST_RAW = 18
 
 
-def _raw(mail: Mail) -> tuple[UUID | None, bytes, int, str | None]:
+async def _stream_large(connection: Connection, mails: Sequence[Mail]) -> set[int]:
+    """Write the raws of large mails, before anything is locked for which others wait; gives their places.
+
+    Postgres has no COPY into a table whose rows are guarded (`ingester roles`): there they go as those of other mails.
+    So do those that are there already, from a commit of which nothing was heard: their mails are no longer new.
+    """
+    large = [n for n, mail in enumerate(mails) if _is_large(mail)]
+    if not large or await connection.fetchval("SELECT row_security_active('raws')"):
+        return set()
+    try:
+        async with connection.transaction():
+            for n in large:
+                await connection.copy_to_table("raws", source=_copied(mails[n]), columns=_COPIED, format="binary")
+    except asyncpg.UniqueViolationError:
+        return set()
+    return set(large)
+
+
+async def _copied(mail: Mail) -> AsyncIterator[bytes | memoryview]:
+    """The row of a raw as binary COPY has it, in pieces between which the loop goes on."""
+    raw = mail.envelope.raw
+    fields = (mail.tenant_id.bytes, mail.raw_id.bytes, mail.raw_sha256, len(raw).to_bytes(8, "big"))
+    yield b"".join((_COPY_BEGIN, (len(_COPIED)).to_bytes(2, "big"), *map(_sized, fields), len(raw).to_bytes(4, "big")))
+    view = memoryview(raw)
+    for at in range(0, len(raw), _COPY_PIECE):
+        yield view[at : at + _COPY_PIECE]
+    yield _COPY_END
+
+
+def _sized(field: bytes) -> bytes:
+    return len(field).to_bytes(4, "big") + field
+
+
+async def _take_back(connection: Connection, tenant_id: UUID, raw_ids: Sequence[UUID]) -> None:
+    """Delete raws that were streamed for mails that turn out not to be new."""
+    await connection.execute("DELETE FROM raws WHERE tenant_id = $1 AND id = ANY ($2::uuid[])", tenant_id, raw_ids)
+
+
+LARGE_BYTES = 1 << 20
+"""From here on the bytes of a mail are streamed. Below it, a round trip more costs more than it spares."""
+_COPIED = ("tenant_id", "id", "sha256", "size", "data")
+_COPY_PIECE = 128 << 10
+_COPY_BEGIN = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_COPY_END = b"\xff\xff"
+
+
+def _raw(mail: Mail, *, is_there: bool) -> tuple[UUID | None, bytes, int, str | None]:
     """The row of its bytes, without them; no id where the row is there already."""
-    return None if mail.raw_stored else mail.raw_id, mail.raw_sha256, len(mail.envelope.raw), mail.blob_key
+    return None if is_there else mail.raw_id, mail.raw_sha256, len(mail.envelope.raw), mail.blob_key
 
 
 def _claims(deliveries: Sequence[tuple[int, Mail, Delivery]]) -> list[tuple[Any, ...]]:
@@ -229,10 +288,13 @@ def _mail(mail: Mail) -> dict[str, Any]:
     message = mail.message
     if message is None:
         return {}
+    arrived = receipt(mail.envelope, mail.auth_report)
+    arrived["raw_sha256"] = _hex(mail.raw_sha256)
+    contact = _contact(mail, message)
     return {
-        "receipt": receipt(mail.envelope, mail.auth_report) | {"raw_sha256": _hex(mail.raw_sha256)},
-        "contact": _contact(mail, message),
-        "message": _message(mail, message),
+        "receipt": arrived,
+        "contact": contact,
+        "message": _message(mail, message, contact.get("hash")),
         "parts": [_part(part) for part in message.parts],
     }
 
@@ -255,7 +317,7 @@ def receipt(envelope: Envelope, auth_report: Any = None) -> dict[str, Any]:
     """The arrival's facts, as the receipt's columns. Without a report: a mail that could not be judged."""
     return {
         "arrival_id": envelope.arrival_id,
-        "door": envelope.door.value,
+        "door": envelope.door,
         "provider": envelope.provider,
         "provider_event_id": None if envelope.provider_event_id is None else clean(envelope.provider_event_id),
         "envelope_from": clean(envelope.mail_from),
@@ -269,7 +331,7 @@ def receipt(envelope: Envelope, auth_report: Any = None) -> dict[str, Any]:
     }
 
 
-def _message(mail: Mail, message: Message) -> dict[str, Any]:
+def _message(mail: Mail, message: Message, from_hash: str | None) -> dict[str, Any]:
     """The columns that all deliveries of a mail share."""
     return {
         "tenant_id": mail.tenant_id,
@@ -291,7 +353,7 @@ def _message(mail: Mail, message: Message) -> dict[str, Any]:
         "body_html": message.body_html,
         "reply_text": message.reply_text,
         "shown_hash": _hex(message.shown_hash),
-        "from_hash": _hex(id_hash(normalise(message.from_address))) if message.from_address else None,
+        "from_hash": from_hash if message.from_address else None,
         "flags": sorted({*mail.envelope.flags, *message.flags}),
         "raw_id": mail.raw_id,
         "size": len(mail.envelope.raw),
@@ -303,6 +365,7 @@ def _message(mail: Mail, message: Message) -> dict[str, Any]:
 def _delivery(n: int, mail: Mail, delivery: Delivery) -> dict[str, Any]:
     """One delivery of the nth mail: what the write decides by, and the columns that are its message's own."""
     attachment, message = delivery.attachment, mail.message
+    cites = [{"hash": _hex(citation.hash), "method": citation.method} for citation in attachment.cites]
     return {
         "mail": n,
         "message_id": delivery.message_id,
@@ -341,8 +404,8 @@ def _delivery(n: int, mail: Mail, delivery: Delivery) -> dict[str, Any]:
             "recipient_tag": None if delivery.tag is None else clean(delivery.tag),
             "reply_match_method": attachment.method,
             "reply_to_email_id": attachment.reply_to,
-            "cited_hashes": [_hex(citation.hash) for citation in attachment.cites],
-            "cites": [{"hash": _hex(citation.hash), "method": citation.method} for citation in attachment.cites],
+            "cited_hashes": [one["hash"] for one in cites],
+            "cites": cites,
             "answered_status": delivery.answered_status,
             "answered_over": outranked_by(delivery.answered_status),
             "decision": delivery.decision,
@@ -376,8 +439,8 @@ def _refusal(mail: Mail, refused: Refused) -> dict[str, Any]:
     envelope = mail.envelope
     return {
         "id": refused.id,
-        "door": envelope.door.value,
-        "reason": refused.reason.value,
+        "door": envelope.door,
+        "reason": refused.reason,
         "client_prefix": envelope.client.prefix,
         "minute": envelope.received_at.replace(second=0, microsecond=0),
         "arrival_id": envelope.arrival_id,
@@ -389,8 +452,10 @@ def _refusal(mail: Mail, refused: Refused) -> dict[str, Any]:
 
 def clean(text: str) -> str:
     """Text that Postgres takes: no NUL, no lone surrogate (envelope text may hold both)."""
+    if text.isascii() and "\0" not in text:
+        return text
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def _hex(data: bytes) -> str:
-    return "\\x" + data.hex()
+    return f"\\x{data.hex()}"

@@ -11,7 +11,7 @@ import structlog
 from ingester.settings import Settings
 from ingester.supervisor.crew import Crew, Place, Worker
 from ingester.supervisor.worker import Line, Word, die_with, run, serve_one
-from ingester.telemetry import Telemetry, finish, keep_loggers
+from ingester.telemetry import Telemetry, finish, keep_loggers, mail_lines
 from ingester.telemetry.metrics import Metrics
 from ingester.telemetry.shared import Shared
 
@@ -67,7 +67,7 @@ def _be_worker(
         faults = list(check(settings)) if check is not None else []
         for fault in faults:
             line.say(Word.UNUSABLE, fault)
-        telemetry = Telemetry(Metrics(shared), worker=place.number)
+        telemetry = Telemetry(Metrics(shared), worker=place.number, log_mail=mail_lines())
         status = _UNUSABLE if faults else run(lambda: serve_one(settings, place.sockets, line, telemetry=telemetry))
     except Exception:  # noqa: BLE001  (whatever it is, this process ends here)
         _log.exception("worker failed")

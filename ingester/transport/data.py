@@ -65,7 +65,7 @@ class DataReader:
         self._max_bytes = max_bytes
         self._max_line = max_line
         self._normalise = normalise
-        self._content: BytesIO | None = None
+        self._content: bytes | BytesIO | None = None
         self._tail = b"\r\n"  # the line end of the DATA command: the first line may start with a dot as any other
         self._nul_context = b""
         self._before = 0x20
@@ -91,10 +91,10 @@ class DataReader:
 
     def take(self) -> bytes:
         """The content, handed over once."""
-        # Without a copy: the buffer is cut to size and shared.
-        content = b"" if self._content is None else self._content.getvalue()
+        content = self._content or b""
         self.drop()
-        return content
+        # Without a copy: the buffer is cut to size and shared.
+        return content if isinstance(content, bytes) else content.getvalue()
 
     def feed(self, chunk: bytes) -> bool:
         """Take the next bytes from the wire. True when the end, true or ambiguous, has been found."""
@@ -170,9 +170,11 @@ class DataReader:
         if self.oversized or ("bare_lf" in self.flags and not self._normalise):
             self.drop()
         elif self._content is None:
-            self._content = BytesIO(piece)  # shared, not copied: most mails come in one piece
-            self._content.seek(0, SEEK_END)
+            self._content = piece  # most mails come in one
         else:
+            if isinstance(self._content, bytes):
+                self._content = BytesIO(self._content)
+                self._content.seek(0, SEEK_END)
             self._content.write(piece)
 
     def _as_meant(self, data: bytes, stop: int, *, dotted: bool) -> bytes:

@@ -85,7 +85,7 @@ class Desk:
         if smtp.tls_cert is not None and smtp.tls_key is not None:
             self.certificate = Certificate(cert=smtp.tls_cert, key=smtp.tls_key, clock=clock)
         self.draining = False
-        self.accepting: set[asyncio.Task[Outcome]] = set()
+        self.accepting: set[asyncio.Task[None]] = set()
 
     def accept(self, envelope: Envelope, ticket: Ticket) -> "asyncio.Future[Outcome]":
         """Accept a mail in a task that no connection owns (design page, law 6): who cancels what is given here stops
@@ -93,26 +93,25 @@ class Desk:
         """
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[Outcome] = loop.create_future()
-        task = loop.create_task(self._accept(envelope))
-        self.accepting.add(task)
-
-        def ended(task: "asyncio.Task[Outcome]") -> None:
-            self.accepting.discard(task)
-            ticket.close()
-            if task.cancelled():
-                outcome.cancel()
-            elif not outcome.done():
-                outcome.set_result(task.result())
-
-        task.add_done_callback(ended)
+        self.accepting.add(loop.create_task(self._accept(envelope, ticket, outcome)))
         return outcome
 
-    async def _accept(self, envelope: Envelope) -> Outcome:
+    async def _accept(self, envelope: Envelope, ticket: Ticket, outcome: "asyncio.Future[Outcome]") -> None:
+        """Sees to the end itself: as a callback it would be one turn of the loop more from the commit to the answer."""
         try:
-            return await self.pipeline.accept(envelope)
+            result = await self.pipeline.accept(envelope)
         except Exception as error:  # whatever it was, the sender is told to come again
             self.log.error("accept.failed", arrival_id=str(envelope.arrival_id), exc_info=error)
-            return Outcome(reason=Reason.STORE_UNAVAILABLE, arrival_id=envelope.arrival_id)
+            result = Outcome(reason=Reason.STORE_UNAVAILABLE, arrival_id=envelope.arrival_id)
+        except BaseException:
+            outcome.cancel()
+            raise
+        finally:
+            ticket.close()
+            if (task := asyncio.current_task()) is not None:
+                self.accepting.discard(task)
+        if not outcome.done():
+            outcome.set_result(result)
 
     def refuse(self, reason: Reason, client: Client, *, mail_from: str = "", recipients: tuple[str, ...] = ()) -> str:
         """Count a refusal and give its reply."""

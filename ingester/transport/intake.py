@@ -33,6 +33,7 @@ NOT_ASSERTED: Final = "envelope_not_asserted"
 """The flag of a mail whose envelope was told by somebody whose word on it does not count."""
 MAX_FOREIGN_DOMAINS: Final = 100
 """Domains of a header that the directory is asked about in vain."""
+_OUTSIDE: Final = Refusal(reason=Reason.UNKNOWN_DOMAIN)
 _MAX_IP: Final = 64
 """Characters: the longest address has 45, and blanks around it are forgiven."""
 
@@ -43,9 +44,10 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Content:
-    """A mail as it is kept. `event_id` is the provider's, else the hash of the bytes."""
+    """A mail as it is kept. `event_id` is the provider's, else the hash of the bytes, which is then in `raw_sha256`."""
 
     raw: bytes
+    raw_sha256: bytes | None
     flags: tuple[str, ...]
     event_id: str
     suggested: tuple[tuple[Address, ...], ...]
@@ -147,10 +149,15 @@ class Intake:
     def _content(self, visit: "_Visit") -> _Content:
         """What the bytes alone tell; the header only where nobody has named a recipient."""
         raw, flags = as_content(visit.submission.raw, max_line=self._max_line)
+        event_id, raw_sha256 = visit.submission.event_id, None
+        if not event_id:
+            raw_sha256 = sha256(raw).digest()
+            event_id = raw_sha256.hex()
         return _Content(
             raw=raw,
+            raw_sha256=raw_sha256,
             flags=flags,
-            event_id=visit.submission.event_id or sha256(raw).hexdigest(),
+            event_id=event_id,
             suggested=() if visit.named else in_headers(raw, self._bounds),
         )
 
@@ -183,12 +190,13 @@ class _Visit:
         return Envelope(
             door=self._door,
             raw=content.raw,
+            raw_sha256=content.raw_sha256,
             mail_from=self._mail_from,
             recipients=recipients,
             client=self._client,
             arrival_id=self.arrival_id,
             received_at=self._at,
-            flags=tuple(sorted({*content.flags, *((NOT_ASSERTED,) if self._unheard else ())})),
+            flags=tuple(sorted((*content.flags, NOT_ASSERTED))) if self._unheard else content.flags,
             provider=submission.provider,
             provider_event_id=content.event_id,
             metadata=submission.metadata,
@@ -235,14 +243,13 @@ class _Visit:
     async def _find(self, address: Address) -> Recipient | Refusal:
         """The recipient, or a refusal where it is outside of the scope: as if the domain were not ours."""
         domains, owner = self._scope.domains, self._scope.tenant_id
-        outside = Refusal(reason=Reason.UNKNOWN_DOMAIN)
         if domains is not None and address.domain not in domains:
-            return outside
+            return _OUTSIDE
         tenant_id, answer = await self._pipeline.route(address)
         if isinstance(answer, Refusal) and answer.reason in (Reason.STORE_UNAVAILABLE, Reason.UNKNOWN_DOMAIN):
             return answer
         if owner is not None and owner != tenant_id:
-            return outside
+            return _OUTSIDE
         # Another refusal is the pipeline's to make: it is then told and noted with the mail.
         return Recipient(address=address, route=answer if isinstance(answer, Route) else None)
 

@@ -4,6 +4,7 @@ No sockets, no store, and not how many answers a mail gets: that is what SMTP an
 """
 # ruff: noqa: N802  (the stock class names its methods after the commands)
 
+from asyncio import Future
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
@@ -206,9 +207,9 @@ class MailDialog(Dialog):
             self.errors = 0
             self.report(transaction, await self._accept(transaction, transfer))
 
-    async def _accept(self, transaction: Transaction, transfer: Transfer) -> Outcome:
+    def _accept(self, transaction: Transaction, transfer: Transfer) -> "Future[Outcome]":
         arrival_id, received_at = self.desk.pipeline.new_arrival()
-        return await self.desk.accept(
+        return self.desk.accept(
             Envelope(
                 door=self.desk.door,
                 raw=transfer.reader.take(),

@@ -24,6 +24,8 @@ class Limits:
 
 async def read_body(request: web.Request, limits: Limits, load: Load) -> bytes | Fault:
     """The whole body."""
+    if request.content.is_eof():
+        return _arrived(request, limits, load)
     body = BytesIO()
     fault = await pour(request, limits, load, lambda chunk: _write(body, chunk))
     return fault or body.getvalue()
@@ -37,12 +39,11 @@ async def pour(request: web.Request, limits: Limits, load: Load, take: Callable[
     """Give the body piece by piece to `take`, which may refuse it."""
     if (request.content_length or 0) > limits.bytes:
         return Reason.OVERSIZED
+    if request.content.is_eof():
+        body = _arrived(request, limits, load)
+        return (take(body) if body else None) if isinstance(body, bytes) else body
     poured = _Poured(limits, load, take)
     try:
-        if request.content.is_eof():
-            # A small one has come with its header: nothing is waited for.
-            body = request.content.read_nowait()
-            return poured.add(body) if body else None
         await go_on(request)
         async with asyncio.timeout(limits.seconds):
             async for chunk in request.content.iter_any():
@@ -54,6 +55,17 @@ async def pour(request: web.Request, limits: Limits, load: Load, take: Callable[
     except web.RequestPayloadError:
         return NOT_HTTP
     return None
+
+
+def _arrived(request: web.Request, limits: Limits, load: Load) -> bytes | Fault:
+    """A body that has come with its header, as small ones do: nothing is waited for, and nothing put together."""
+    try:
+        body = request.content.read_nowait()
+    except web.RequestPayloadError:
+        return NOT_HTTP
+    if len(body) > limits.bytes:
+        return Reason.OVERSIZED
+    return body if load.hold(len(body)) else Reason.OVERLOADED
 
 
 class _Poured:

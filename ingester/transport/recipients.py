@@ -4,6 +4,7 @@ What a header says is only a suggestion: who hands in the mail decides by its sc
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final
 
 from ingester.core.address import Address, parse_path
@@ -14,11 +15,13 @@ from ingester.core.words import line_text
 
 MAX_FOUND: Final = 1000
 """Addresses taken from a header."""
+_USUAL: Final = 128
+"""Characters of an address that is worth remembering: what is longer is no address that many write to."""
 
 
 def parse_recipient(text: str) -> Address | None:
     """One address as providers write it, bare or in angle brackets; None for what is none or has no domain."""
-    address = parse_path(_bare(text))
+    address = _parse(_bare(text))
     return address if address is not None and address.domain else None
 
 
@@ -27,13 +30,22 @@ def parse_sender(text: str) -> str | None:
     bare = _bare(text)
     if not bare:
         return ""
-    address = parse_path(bare)
+    address = _parse(bare)
     return None if address is None else str(address)
 
 
 def _bare(text: str) -> str:
     text = text.strip()
     return text[1:-1] if text.startswith("<") and text.endswith(">") else text
+
+
+def _parse(bare: str) -> Address | None:
+    return _parse_usual(bare) if len(bare) <= _USUAL else parse_path(bare)
+
+
+@lru_cache(maxsize=1024)  # each is asked for twice: when it is checked, and when it is used
+def _parse_usual(bare: str) -> Address | None:
+    return parse_path(bare)
 
 
 def top_header(raw: bytes, bounds: Bounds) -> HeaderBlock:

@@ -70,7 +70,7 @@ class Link(SMTP):
         self._gone = gone
         self._wire: asyncio.Transport | None = None
         self._raw: asyncio.Transport | None = None
-        self._out: list[bytes] = []
+        self._out: list[str] = []
         self._out_size = 0
         self._writable: asyncio.Future[None] | None = None
         self.prefix = "unknown"
@@ -173,16 +173,16 @@ class Link(SMTP):
 
     def say(self, line: str) -> None:
         """Queue one reply. It goes out before anything is waited for, together with its neighbours (RFC 2920, 3.2)."""
-        data = line.encode("ascii", "replace") + b"\r\n"
-        self._out.append(data)
-        self._out_size += len(data)
+        self._out.append(line)
+        self._out_size += len(line) + 2
 
     async def flush(self) -> None:
         """Send the queued replies, wait while the peer does not read. Raises ConnectionError when it is gone."""
         if self._wire is None or self._wire.is_closing():
             raise ConnectionResetError
         if self._out:
-            self._wire.write(b"".join(self._out))
+            self._out.append("")
+            self._wire.write("\r\n".join(self._out).encode("ascii", "replace"))
             self._out.clear()
             self._out_size = 0
         if self._writable is not None:

@@ -10,7 +10,7 @@ import logging
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 import structlog
 from aiohttp import web
@@ -30,6 +30,8 @@ _LAST_REQUEST_SECONDS: Final = 1.0
 _LOOK_SECONDS: Final = 0.02
 _NO_ROUTE: Final = "none"
 
+Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 _log = structlog.get_logger(__name__)
 
 
@@ -42,8 +44,11 @@ class HttpDoor:
     def __init__(self, *, settings: Settings, routes: Iterable[web.RouteDef], metrics: Metrics | None = None) -> None:
         """`metrics`: by default some that nobody reads, as where operators alone connect."""
         self._metrics = metrics or Metrics()
-        app = web.Application(middlewares=[self._attend])
-        app.add_routes([web.route(r.method, r.path, r.handler, **r.kwargs, expect_handler=expected) for r in routes])
+        # No middleware: the library wraps it and what it wraps in a coroutine each, which every request pays.
+        app = web.Application()
+        app.add_routes(
+            [web.route(r.method, r.path, self._attended_by(r), **r.kwargs, expect_handler=expected) for r in routes]
+        )
         self._http = settings.http
         self._runner = web.AppRunner(app)
         self._dialogs: set[_Dialog] = set()
@@ -110,22 +115,26 @@ class HttpDoor:
         assert server is not None
         return _Dialog(server, self._dialogs, self._http, self._metrics)
 
-    @web.middleware
-    async def _attend(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        """Know what is in flight: the drain waits for it."""
-        task = asyncio.current_task()
-        assert task is not None
-        resource = request.match_info.route.resource
-        if resource is not None:
-            cast("_Dialog", request.protocol).template = resource.canonical
-        self._attended[task] = request.protocol
-        task.add_done_callback(lambda done: self._attended.pop(done, None))
-        response = await handler(request)
-        if self._draining:
-            response.force_close()
-        return response
+    def _attended_by(self, route: web.RouteDef) -> Handler:
+        """The route's handler, with the knowledge of what is in flight: the drain waits for it."""
+        handler = cast("Handler", route.handler)
+
+        async def attend(request: web.Request) -> web.StreamResponse:
+            dialog = cast("_Dialog", request.protocol)
+            dialog.template = route.path
+            task = asyncio.current_task()
+            assert task is not None
+            self._attended[task] = dialog
+            task.add_done_callback(self._end)
+            response = await handler(request)
+            if self._draining:
+                response.force_close()
+            return response
+
+        return attend
+
+    def _end(self, task: asyncio.Task[Any]) -> None:
+        self._attended.pop(task, None)
 
 
 class _Dialog(web.RequestHandler):

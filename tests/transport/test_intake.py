@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
@@ -31,6 +32,20 @@ async def reached(house: House) -> list[str]:
     )
     assert all(row["envelope_to"] == [row["address"]] for row in rows)
     return [row["address"] for row in rows]
+
+
+# -- content ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("event_id", [None, "e"])
+@pytest.mark.parametrize("raw", [mail("m"), mail("m").replace(b"\r\n", b"\n")], ids=["crlf", "lf"])
+async def test_the_hash_is_that_of_the_bytes_that_are_kept(house: House, raw: bytes, event_id: str | None) -> None:
+    given = Submission(raw=raw, provider="generic", event_id=event_id, recipients=("support@acme.test",))
+    outcome = await house.app.intake.take(given, OWN, door=Door.HTTP)
+    assert outcome.reason is Reason.ACCEPTED
+    (row,) = await house.town.fetch("SELECT raw_sha256, provider_event_id FROM receipts")
+    kept = sha256(mail("m")).digest()
+    assert (row["raw_sha256"], row["provider_event_id"]) == (kept, event_id or kept.hex())
 
 
 # -- recipients -----------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import pytest
 
 from ingester.core.mime import Bounds
+from ingester.transport import recipients
 from ingester.transport.recipients import first_bad, in_headers, parse_recipient, parse_sender
 from tests.cost import assert_cheap
 
@@ -76,3 +77,15 @@ def test_the_first_that_is_none_is_named() -> None:
     assert first_bad(("a@b.test", "x", "y")) == 1
     assert first_bad(("a@b.test",)) is None
     assert first_bad(()) is None
+
+
+def test_only_usual_addresses_are_remembered() -> None:
+    remembered = recipients._parse_usual.cache_info
+    before = remembered().currsize
+    assert parse_recipient(f"{'x' * 1_000_000}@b.test") is None
+    assert remembered().currsize == before
+    bounded = remembered().maxsize
+    assert bounded is not None
+    for number in range(bounded + 10):
+        assert str(parse_recipient(f"n{number}@many.test")) == f"n{number}@many.test"
+    assert remembered().currsize == bounded

@@ -82,4 +82,4 @@ def check_assertion(told: Assertion, *, within: str = "") -> Problem | None:
 
 def _is_text(text: str) -> bool:
     """Whether it came as UTF-8: what did not has lone surrogates."""
-    return not any("\ud800" <= char <= "\udfff" for char in text)
+    return text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text)

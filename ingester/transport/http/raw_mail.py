@@ -31,7 +31,7 @@ from ingester.web.problem import Problem
 NAMES: Final = ("event_id", "provider", "recipient", "mail_from", "client_ip", "helo")
 _HEADERS: Final = {name: istr("X-Ingester-" + name.replace("_", "-")) for name in NAMES}
 _PARAMETERS: Final = frozenset({*NAMES, ACCEPTED})
-_ONCE: Final = tuple(name for name in NAMES if name != "recipient")
+_ONCE: Final = {name: header for name, header in _HEADERS.items() if name != "recipient"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,15 +59,17 @@ class Beside:
 def read_beside(request: web.Request, *, most: int) -> Beside | Fault:
     """Read the query and the headers. A name that nobody knows is a mistake that would lose mail if it were ignored."""
     query, headers = request.query, request.headers
-    unknown = next((name for name in query if name not in _PARAMETERS), None)
-    if unknown is not None:
+    if not _PARAMETERS.issuperset(query):
+        unknown = next(name for name in query if name not in _PARAMETERS)
         return unprocessable(unknown[:64] if unknown.isprintable() else None, "There is no such parameter.")
-    single: dict[str, str | None] = {}
-    for name in _ONCE:
-        values = {*query.getall(name, ()), *headers.getall(_HEADERS[name], ())}
-        if len(values) > 1:
+    single: dict[str, str | None] = dict.fromkeys(_ONCE)
+    for name, header in _ONCE.items():
+        if name not in query and header not in headers:
+            continue
+        value, *others = {*query.getall(name, ()), *headers.getall(header, ())}
+        if others:
             return unprocessable(name, "This is given twice.")
-        single[name] = values.pop() if values else None
+        single[name] = value
     recipients = named(request)
     asserted = Assertion(mail_from=single["mail_from"], client_ip=single["client_ip"], helo=single["helo"])
     event_id, provider = single["event_id"], single["provider"]
