@@ -15,7 +15,7 @@ from ingester.arrival import Arrival
 from ingester.auth.check import Authenticator
 from ingester.auth.hosts import addresses_of
 from ingester.chores import Chores
-from ingester.clock import new_id, now
+from ingester.clock import new_id, new_ids, now
 from ingester.configured import bounds, resolver, rules
 from ingester.faults import Faults
 from ingester.ledger import Ledger
@@ -102,7 +102,7 @@ class App:
             directory=self.directory,
             refusals=self.refusals,
             faults=Faults.parse(settings.test.faults),
-            sources=Sources(now=now, new_id=new_id),
+            sources=Sources(now=now, new_id=new_id, new_ids=new_ids),
             threads=self._threads,
             spam=self._spam,
             blobs=self.blobs,

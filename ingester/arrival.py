@@ -55,23 +55,23 @@ def summary(arrival: Arrival) -> dict[str, str | int]:
     """What an operator wants to know of every mail, without any address."""
     envelope, message, outcome, report = arrival.envelope, arrival.message, arrival.outcome, arrival.report
     told: dict[str, str | int] = {
-        "door": envelope.door.value,
-        "outcome": arrival.ending.value,
-        "reason": outcome.reason.value,
+        "door": envelope.door,
+        "outcome": arrival.ending,
+        "reason": outcome.reason,
         "bytes": len(envelope.raw),
         "recipients": len(envelope.recipients),
         "stored": len(outcome.stored),
-        "matched": sum(one.matched for one in outcome.stored),
+        "matched": [one.matched for one in outcome.stored].count(True),
         "tls": envelope.client.tls or "none",
     }
     if message is not None:
         told["parts"] = len(message.parts)
     if report is not None:
         told |= {
-            "spf": report.spf.result.value,
-            "dkim": report.dkim.result.value,
-            "dmarc": report.dmarc.result.value,
-            "arc": report.arc.result.value,
+            "spf": report.spf.result,
+            "dkim": report.dkim.result,
+            "dmarc": report.dmarc.result,
+            "arc": report.arc.result,
         }
     return told
 

@@ -1,13 +1,14 @@
 """The wall clock, and ids made of it: what the pure parts must not have and are given."""
 
 import os
+import threading
 import time
 from datetime import UTC, datetime
 from uuid import UUID
 
-from ingester.core.ids import ENTROPY, uuid7
+from ingester.core.ids import ENTROPY, stamped, tails
 
-_IDS_AT_ONCE = 64
+_AT_ONCE = 64
 """Ids whose random bytes are asked of the system in one call: the call costs as much as all the rest of an id."""
 
 
@@ -18,33 +19,40 @@ def now() -> datetime:
 
 def new_id() -> UUID:
     """A fresh UUIDv7."""
-    return uuid7(unix_ms=time.time_ns() // 1_000_000, entropy=_pool.take())
+    return stamped(time.time_ns() // 1_000_000, _pool.take(1)[0])
+
+
+def new_ids(count: int) -> list[UUID]:
+    """So many of them, of one moment."""
+    unix_ms = time.time_ns() // 1_000_000
+    return [stamped(unix_ms, tail) for tail in _pool.take(count)]
 
 
 class _Pool:
-    """Random bytes of the system that no id has used yet. Each piece is given away once, to whatever thread asks.
+    """What is random in ids that are not yet made. Each piece is given away once, to whatever thread asks.
 
-    After a fork parent and child hold the same bytes: the child throws its own away.
+    After a fork parent and child would hold the same pieces: the child begins with none.
     """
 
-    __slots__ = ("_pieces", "_process")
+    __slots__ = ("_lock", "_tails")
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._process = 0
+        self._begin()
+        os.register_at_fork(after_in_child=self._begin)
 
-    def take(self) -> bytes:
-        process = os.getpid()
-        if process != self._process:
-            self._pieces, self._process = [], process
-        try:
-            return self._pieces.pop()
-        except IndexError:
-            data = os.urandom(ENTROPY * _IDS_AT_ONCE)
-            fresh = [data[at : at + ENTROPY] for at in range(0, len(data), ENTROPY)]
-            piece = fresh.pop()
-            self._pieces.extend(fresh)
-            return piece
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._tails: list[int] = []
+
+    def take(self, count: int) -> list[int]:
+        with self._lock:
+            held = self._tails
+            if len(held) < count:
+                held += tails(os.urandom(ENTROPY * max(count, _AT_ONCE)))
+            rest = len(held) - count
+            taken = held[rest:]
+            del held[rest:]
+        return taken
 
 
 _pool = _Pool()

@@ -5,7 +5,7 @@ others are committed one by one, and the bad one is buried.
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from uuid import UUID
@@ -25,7 +25,7 @@ from ingester.settings import Settings
 from ingester.store.blobs import Blobs
 from ingester.store.db import Connection, Database, Trouble, classify, provoke_data_fault
 from ingester.store.finding import find
-from ingester.store.messages import Written, is_one_statement, write
+from ingester.store.messages import Mail, Written, is_one_statement, write
 from ingester.store.provider_events import EventConflict
 from ingester.store.refusals import Refusals
 from ingester.telemetry import Stage, Telemetry
@@ -189,15 +189,12 @@ class Committing:
     ) -> list[list[tuple[UUID, Written]]]:
         """Write all mails, grouped by tenant in key order, in one transaction."""
         written: list[list[tuple[UUID, Written]]] = [[] for _ in judged]
-        tenants = sorted({mail.tenant_id for _, judgement in judged for mail in judgement.mails})
-        async with nullcontext() if self._is_one_statement(judged, tenants) else connection.transaction():
-            for tenant_id in tenants:
-                group = [
-                    (index, mail)
-                    for index, (_, judgement) in enumerate(judged)
-                    for mail in judgement.mails
-                    if mail.tenant_id == tenant_id
-                ]
+        groups: dict[UUID, list[tuple[int, Mail]]] = {}
+        for index, (_, judgement) in enumerate(judged):
+            for mail in judgement.mails:
+                groups.setdefault(mail.tenant_id, []).append((index, mail))
+        async with nullcontext() if self._is_one_statement(groups) else connection.transaction():
+            for tenant_id, group in sorted(groups.items()):
                 for row in await write(connection, tenant_id, [mail for _, mail in group]):
                     written[group[row.mail][0]].append((tenant_id, row))
             if placing is not None:
@@ -209,10 +206,11 @@ class Committing:
             self._faults.soon("during_commit", asyncio.get_running_loop().call_soon)
         return written
 
-    def _is_one_statement(self, judged: Sequence[tuple[Case, Judgement]], tenants: Sequence[UUID]) -> bool:
+    def _is_one_statement(self, groups: Mapping[UUID, Sequence[tuple[int, Mail]]]) -> bool:
         """Whether the write is a transaction by itself: a BEGIN and a COMMIT cost a round trip each."""
-        alone = all(is_one_statement(mail) for _, judgement in judged for mail in judgement.mails)
-        return alone and len(tenants) == 1 and not self._faults.points
+        if len(groups) != 1 or self._faults.points:
+            return False
+        return all(is_one_statement(mail) for group in groups.values() for _, mail in group)
 
     def _conflict(self, case: Case) -> Outcome:
         """Refuse the whole event: which of the tenants knows another mail by its id is nobody's business."""

@@ -53,7 +53,7 @@ class Judgement:
 
 def queries(case: Case) -> list[Query]:
     """What must be asked for this case: one query per target."""
-    hashes = tuple(citation.hash for citation in case.cited)
+    hashes = tuple([citation.hash for citation in case.cited])
     patterns = patterns_for(case.message.from_address)
     forwarders = forwarder_names(case.checked)
     author = case.message.from_address
@@ -95,7 +95,7 @@ def judge(case: Case, findings: Sequence[Finding], limits: Limits) -> Judgement:
             Refused(id=target.refusal_id, reason=refusal.reason, recipients=target.recipients, detail=detail)
         )
     tenants = sorted({*deliveries, *refused})
-    mails = tuple(_mail(case, t, tuple(deliveries.get(t, ())), tuple(refused.get(t, ())), limits) for t in tenants)
+    mails = tuple([_mail(case, t, tuple(deliveries.get(t, ())), tuple(refused.get(t, ())), limits) for t in tenants])
     return Judgement(mails=mails, refused=tuple(answers))
 
 
@@ -255,10 +255,10 @@ def _vouched_reporter(admission: Admission) -> bool:
 def _columns(admission: Admission) -> AuthColumns:
     report = admission.report
     return AuthColumns(
-        spf=report.spf.result.value,
-        dkim=report.dkim.result.value,
-        dmarc=report.dmarc.result.value,
-        arc=report.arc.result.value,
+        spf=report.spf.result,
+        dkim=report.dkim.result,
+        dmarc=report.dmarc.result,
+        arc=report.arc.result,
         strength=admission.strength,
     )
 
@@ -268,7 +268,7 @@ def _trail(target: Target, attachment: Attachment, sender: dict[str, Any]) -> di
     route = target.route
     return {
         "reason": attachment.reason,
-        "route": {"kind": route.kind.value, "recipients": list(target.recipients), "tag": route.tag},
+        "route": {"kind": route.kind, "recipients": list(target.recipients), "tag": route.tag},
         "looked_for": list(attachment.trail),
         "sender": sender | {"expected": attachment.expected},
     }
@@ -288,7 +288,7 @@ def outcome(case: Case, judgement: Judgement, written: Sequence[tuple[UUID, Writ
     What a dead letter holds is a duplicate without a message.
     """
     parts = len(case.message.parts)
-    stored = tuple(
+    stored = [
         Stored(
             tenant_id=tenant_id,
             mailbox_id=row.mailbox_id,
@@ -299,14 +299,14 @@ def outcome(case: Case, judgement: Judgement, written: Sequence[tuple[UUID, Writ
         )
         for tenant_id, row in written
         if not row.dead
-    )
+    ]
     reason, final = _answer(judgement, stored, dead=len(stored) < len(written))
     return Outcome(
         reason=reason,
         arrival_id=case.envelope.arrival_id,
-        stored=stored,
+        stored=tuple(stored),
         final=final,
-        attachments=sum(part.role == "attachment" for part in case.message.parts),
+        attachments=[part.role for part in case.message.parts].count("attachment"),
         refused=judgement.refused,
     )
 

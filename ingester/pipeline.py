@@ -25,7 +25,7 @@ from ingester.committing import Committing
 from ingester.core.address import Address
 from ingester.core.envelope import Client, Door, Envelope, Route
 from ingester.core.ids import SYSTEM_TENANT
-from ingester.core.message import Message, digest
+from ingester.core.message import Message, digest, digest_at_once
 from ingester.core.mime import Bounds
 from ingester.core.outcome import Outcome, Reason, Refusal
 from ingester.faults import Faults
@@ -40,10 +40,10 @@ from ingester.telemetry import Stage, Telemetry
 from ingester.telemetry.journey import Journey
 from ingester.telemetry.metrics import REFUSALS, SPAM_CHECKS, Metrics
 
-BESIDE_THE_LOOP = 192 << 10
-"""Mails above this many bytes are scanned in a thread, so that the loop is not held (law 9): crafted text of so many
-costs some 25 ms, a usual mail 1 ms. Below it a thread costs more than it spares: both then want the interpreter, and
-pass it to and fro.
+BESIDE_THE_LOOP = 128 << 10
+"""Mails above this many bytes are scanned in a thread, so that the loop is not held (law 9), and so are smaller ones
+that turn out to be dear. For a usual one a thread costs more than it spares: both then want the interpreter, and pass
+it to and fro.
 """
 Work = TypeVar("Work")
 
@@ -56,6 +56,7 @@ class Sources:
 
     now: Callable[[], datetime]
     new_id: Callable[[], UUID]
+    new_ids: Callable[[int], Sequence[UUID]]
 
 
 class Pipeline:
@@ -205,15 +206,16 @@ class Pipeline:
         """Its counts, one line per mail, and its spans: no mail text, no address in clear."""
         tally.ended(self._telemetry.metrics, arrival)
         told = summary(arrival)
-        _log.info(
-            "mail",
-            arrival_id=str(arrival.outcome.arrival_id),
-            **told,
-            **correspondents(arrival.envelope),
-            message_ids=[str(one.message_id) for one in arrival.outcome.stored[:MOST]],
-            worker=self._telemetry.worker,
-            ms=round(arrival.seconds * 1000, 1),
-            stage_ms=journey.stage_ms(),
+        self._telemetry.log_mail(
+            {
+                "arrival_id": arrival.outcome.arrival_id,
+                **told,
+                **correspondents(arrival.envelope),
+                "message_ids": [one.message_id for one in arrival.outcome.stored[:MOST]],
+                "worker": self._telemetry.worker,
+                "ms": round(arrival.seconds * 1000, 1),
+                "stage_ms": journey.stage_ms(),
+            }
         )
         if self._telemetry.spans is not None:
             self._telemetry.spans.tell(journey, told)
@@ -255,27 +257,33 @@ class Pipeline:
     ) -> Case:
         """Scan and authenticate: all that the bytes and DNS tell. Raises whatever the scan stumbles over."""
         with self._telemetry.stage(Stage.PARSE, envelope.arrival_id):
-            raw_sha256, message = await self.scan(envelope.raw)
+            raw_sha256, message = await self.scan(envelope.raw, envelope.raw_sha256)
         checked, spam = await self._ask_about(envelope, message, targets)
+        tenants = {target.route.tenant_id for target in targets}
+        ids = self._sources.new_ids(2 * len(tenants))
         return Case(
             envelope=envelope,
             message=message,
             raw_sha256=raw_sha256,
-            raw_ids={target.route.tenant_id: self._sources.new_id() for target in targets},
+            raw_ids=dict(zip(tenants, ids, strict=False)),
             raw_stored=False,
             targets=targets,
             unrouted=unrouted,
             deadline=deadline,
             checked=checked,
             spam=spam,
-            contact_ids={target.route.tenant_id: self._sources.new_id() for target in targets},
+            contact_ids=dict(zip(tenants, ids[len(tenants) :], strict=True)),
         )
 
     async def _check(self, envelope: Envelope, message: Message) -> Checked:
         begun = perf_counter()
         with self._telemetry.stage(Stage.AUTH, envelope.arrival_id):
             checked = await self._authenticator.check(
-                envelope, authors=message.authors, from_fields=message.from_fields, hashed=message.hashed
+                envelope,
+                authors=message.authors,
+                from_fields=message.from_fields,
+                hashed=message.hashed,
+                block=message.header,
             )
         self._telemetry.spent(Stage.DNS, envelope.arrival_id, begun, checked.dns_seconds)
         return checked
@@ -303,10 +311,16 @@ class Pipeline:
         self._telemetry.metrics.count(SPAM_CHECKS, verdict.action)
         return verdict
 
-    async def scan(self, raw: bytes) -> tuple[bytes, Message]:
-        """The hash of the bytes and what they say; large mails beside the loop."""
+    async def scan(self, raw: bytes, raw_sha256: bytes | None = None) -> tuple[bytes, Message]:
+        """The hash of the bytes, where it is not known yet, and what they say; what takes long beside the loop."""
         self._faults.hit("scan")
-        return await self._beside(raw, lambda: (sha256(raw).digest(), digest(raw, self._bounds)))
+        if len(raw) <= BESIDE_THE_LOOP:
+            message = digest_at_once(raw, self._bounds)
+            if message is not None:
+                return raw_sha256 or sha256(raw).digest(), message
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: (raw_sha256 or sha256(raw).digest(), digest(raw, self._bounds))
+        )
 
     async def targets(self, envelope: Envelope) -> tuple[tuple[Target, ...], tuple[Unrouted, ...]]:
         """Recipients by mailbox: two addresses of one mailbox are one delivery."""
@@ -326,18 +340,19 @@ class Pipeline:
             route, texts = routes.get(key, (answer, []))
             # Of several ways to one mailbox, a reply token says the most.
             routes[key] = (answer if answer.answers and not route.answers else route, [*texts, text])
-        targets = tuple(
-            Target(
-                route=route,
-                recipients=tuple(dict.fromkeys(texts)),
-                message_id=self._sources.new_id(),
-                thread_id=self._sources.new_id(),
-                receipt_id=self._sources.new_id(),
-                refusal_id=self._sources.new_id(),
-            )
-            for _, (route, texts) in sorted(routes.items(), key=lambda item: item[0])
+        ordered = [routes[key] for key in sorted(routes)]
+        return tuple([self._target(route, texts) for route, texts in ordered]), tuple(unrouted)
+
+    def _target(self, route: Route, recipients: Sequence[str]) -> Target:
+        message_id, thread_id, receipt_id, refusal_id = self._sources.new_ids(4)
+        return Target(
+            route=route,
+            recipients=tuple(dict.fromkeys(recipients)),
+            message_id=message_id,
+            thread_id=thread_id,
+            receipt_id=receipt_id,
+            refusal_id=refusal_id,
         )
-        return targets, tuple(unrouted)
 
     async def _beside(self, raw: bytes, work: Callable[[], Work]) -> Work:
         if len(raw) <= BESIDE_THE_LOOP:

@@ -4,7 +4,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
-from ingester.clock import new_id
+from ingester.clock import new_id, new_ids
 
 MANY = 5000
 
@@ -12,7 +12,8 @@ MANY = 5000
 def test_ids_are_version_7_and_never_come_twice() -> None:
     with ThreadPoolExecutor(4) as pool:
         made = [one for batch in pool.map(lambda _: [new_id() for _ in range(MANY)], range(4)) for one in batch]
-    assert len(set(made)) == 4 * MANY
+        made += [one for batch in pool.map(new_ids, range(200)) for one in batch]
+    assert len(set(made)) == len(made) == 4 * MANY + sum(range(200))
     assert {one.version for one in made} == {7}
 
 

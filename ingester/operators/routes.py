@@ -75,18 +75,27 @@ def operations() -> tuple[Operation, ...]:
 
 
 class MetricsDoor:
-    """What was counted, for Prometheus. It is collected beside the loop (law 9), once for all who ask meanwhile."""
+    """What was counted, for Prometheus. It is collected beside the loop (law 9), once for all who ask meanwhile.
+
+    Nobody gets what was begun before he asked: he may have asked another worker in between, and counters never fall.
+    """
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._collecting: asyncio.Task[bytes] | None = None
+        self._turn = asyncio.Lock()
+        self._next: asyncio.Task[bytes] | None = None
 
     def routes(self) -> list[web.RouteDef]:
         """What the listener is to serve."""
         return [web.get(METRICS, self._scrape, allow_head=False)]
 
     async def _scrape(self, _: web.Request) -> web.Response:
-        if self._collecting is None or self._collecting.done():
-            self._collecting = asyncio.create_task(asyncio.to_thread(self._metrics.exposition), name="scrape")
-        body = await asyncio.shield(self._collecting)
+        if self._next is None:
+            self._next = asyncio.create_task(self._collect(), name="scrape")
+        body = await asyncio.shield(self._next)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
+
+    async def _collect(self) -> bytes:
+        async with self._turn:
+            self._next = None  # who asks from here on gets the one after
+            return await asyncio.to_thread(self._metrics.exposition)

@@ -3,8 +3,8 @@
 Every room above may use it; one `Telemetry` a process is made by the composition root and handed down.
 """
 
-from ingester.telemetry.logs import configure, finish, keep_loggers, speak_of_crashes
+from ingester.telemetry.logs import configure, finish, keep_loggers, mail_lines, speak_of_crashes
 from ingester.telemetry.stages import Stage
 from ingester.telemetry.watch import Telemetry
 
-__all__ = ["Stage", "Telemetry", "configure", "finish", "keep_loggers", "speak_of_crashes"]
+__all__ = ["Stage", "Telemetry", "configure", "finish", "keep_loggers", "mail_lines", "speak_of_crashes"]

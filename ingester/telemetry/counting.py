@@ -1,10 +1,11 @@
 """Counting: the metrics of a list, registered with prometheus_client, and told in its text format.
 
-Called for each mail many times: a series is looked up once and then held.
+Called for each mail some thirty times: a series is looked up by its labels and added to, with nothing between that the
+library would check each time. What counts the same series again and again asks once for a function that does it.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
 from typing import Any, Final
@@ -47,11 +48,17 @@ class Counting:
 
     def count(self, metric: Metric, *labels: str, by: float = 1) -> None:
         """Add to a counter."""
-        self._find(metric, labels).inc(by)
+        series = self._series[metric.name].get(labels) or self._make(metric, labels)
+        series.inc(by)
 
     def observe(self, metric: Metric, value: float, *labels: str) -> None:
         """Put a value into a histogram."""
-        self._find(metric, labels).observe(value)
+        series = self._series[metric.name].get(labels) or self._make(metric, labels)
+        series.observe(value)
+
+    def observer(self, metric: Metric, *labels: str) -> Callable[[float], None]:
+        """What puts values into one series of a histogram."""
+        return self._find(metric, labels).observe  # type: ignore[no-any-return]
 
     def set(self, metric: Metric, value: float, *labels: str) -> None:
         """Say what a gauge is now."""
@@ -70,9 +77,7 @@ class Counting:
         return generate_latest(_Collected(self.collect()))
 
     def _find(self, metric: Metric, labels: tuple[str, ...]) -> Any:
-        series = self._series[metric.name]
-        found = series.get(labels)
-        return self._make(metric, labels) if found is None else found
+        return self._series[metric.name].get(labels) or self._make(metric, labels)
 
     def _make(self, metric: Metric, labels: tuple[str, ...]) -> Any:
         """The series of these labels, as far as they are of the closed sets; what is not shares one."""
@@ -84,7 +89,7 @@ class Counting:
                     parent = self._parents.get(metric.name)
                     if parent is None:  # not before it is used: a gauge that nobody has set would say 0
                         parent = self._parents[metric.name] = _registered(metric, self._registries[metric.kind])
-                    series[known] = parent.labels(*known) if known else parent
+                    series[known] = (parent.labels(*known) if known else parent).written
         return series[known]
 
     @contextmanager
@@ -99,13 +104,43 @@ class Counting:
             values.ValueClass = before
 
 
-class _Histogram(Histogram):
-    """The library's, which looks for the bucket one by one: ten values a mail are observed."""
+class _Counter(Counter):
+    @property
+    def written(self) -> Any:
+        """The number itself, past the library's checks."""
+        return self._value
 
-    def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
-        del exemplar  # there are none
-        self._sum.inc(amount)
-        self._buckets[bisect_left(self._upper_bounds, amount)].inc(1)
+
+class _Histogram(Histogram):
+    @property
+    def written(self) -> "_Spread":
+        """Its numbers: the library looks for the bucket one by one, and ten values a mail are observed."""
+        return _Spread(self._upper_bounds, [bucket.inc for bucket in self._buckets], self._sum.inc)
+
+
+class _Gauge(Gauge):
+    @property
+    def written(self) -> Gauge:
+        """Itself: gauges are set now and then."""
+        return self
+
+
+class _Spread:
+    """The numbers of a histogram."""
+
+    __slots__ = ("_bounds", "_buckets", "_sum")
+
+    def __init__(
+        self, bounds: Sequence[float], buckets: Sequence[Callable[[float], None]], sum_: Callable[[float], None]
+    ) -> None:
+        self._bounds = bounds
+        self._buckets = buckets
+        self._sum = sum_
+
+    def observe(self, amount: float) -> None:
+        """Put a value into it."""
+        self._sum(amount)
+        self._buckets[bisect_left(self._bounds, amount)](1)
 
 
 class _Collected(CollectorRegistry):
@@ -122,7 +157,7 @@ class _Collected(CollectorRegistry):
 def _registered(metric: Metric, registry: CollectorRegistry) -> Any:
     names = tuple(label.name for label in metric.labels)
     if metric.kind is Kind.COUNTER:
-        return Counter(metric.name, metric.help, names, registry=registry)
+        return _Counter(metric.name, metric.help, names, registry=registry)
     if metric.kind is Kind.HISTOGRAM:
         return _Histogram(metric.name, metric.help, names, registry=registry, buckets=metric.buckets)
-    return Gauge(metric.name, metric.help, names, registry=registry, multiprocess_mode=metric.over.value)
+    return _Gauge(metric.name, metric.help, names, registry=registry, multiprocess_mode=metric.over.value)

@@ -38,10 +38,11 @@ class Journey:
 
     def stage_ms(self) -> dict[str, float]:
         """Milliseconds by stage. What was done again counts again; what is done side by side adds up to more."""
-        spent: dict[Stage, float] = {}
+        spent: dict[str, float] = {}
         for step in self.steps:
-            spent[step.stage] = spent.get(step.stage, 0.0) + step.ended - step.begun
-        return {stage.value: round(seconds * 1000, 1) for stage, seconds in spent.items()}
+            stage = step.stage
+            spent[stage] = spent.get(stage, 0.0) + step.ended - step.begun
+        return {stage: round(seconds * 1000, 1) for stage, seconds in spent.items()}
 
     def at_ns(self, moment: float) -> int:
         """A moment by `perf_counter` as nanoseconds since 1970."""

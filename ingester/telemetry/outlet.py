@@ -44,15 +44,18 @@ class Outlet:
 
     def write(self, line: str) -> int:
         """Write one line. Never raises: there is nobody to tell."""
+        self.put(line.encode("utf-8", "replace"))
+        return len(line)
+
+    def put(self, data: bytes) -> None:
+        """The same in bytes."""
         if self._number is None:
-            return self._stream.write(line)
-        data = line.encode("utf-8", "replace")
-        if self._writer is None and len(data) <= _ROOM and self._ready.poll(0):
+            self._stream.write(data.decode())
+        elif self._writer is None and len(data) <= _ROOM and self._ready.poll(0):
             with suppress(OSError):
                 os.write(self._number, data)
         else:
-            self._put(data)
-        return len(line)
+            self._wait(data)
 
     def flush(self) -> None:
         """Nothing is held back that could be written."""
@@ -65,7 +68,7 @@ class Outlet:
         if writer is not None:
             writer.join(seconds)
 
-    def _put(self, data: bytes) -> None:
+    def _wait(self, data: bytes) -> None:
         with self._lock:
             if len(self._waiting) >= WAITING:
                 self._lost += 1

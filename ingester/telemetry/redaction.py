@@ -7,6 +7,7 @@ Law 11: no mail text in logs; addresses, of mail and of clients, only as keyed h
 import hashlib
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from itertools import islice
 from pathlib import Path
@@ -48,9 +49,13 @@ class AddressHash:
         if not 16 <= len(key) <= hashlib.blake2b.MAX_KEY_SIZE:
             raise ValueError("the key needs at least 16 bytes, and at most 64")
         self._key = key
+        self._known = lru_cache(maxsize=1024)(self._hash)  # most mails are for few recipients
 
     def __call__(self, address: str) -> str:
         """A hash of the lower-case address: 80 bits, enough to tell addresses apart in a log."""
+        return self._known(address) if len(address) <= TEXT_LIMIT else self._hash(address)
+
+    def _hash(self, address: str) -> str:
         words = address.lower().encode("utf-8", "surrogatepass")
         return "addr-" + hashlib.blake2b(words, key=self._key, digest_size=10).hexdigest()
 

@@ -5,11 +5,14 @@ import platform
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Semaphore
 from typing import Any
 
 import aiohttp
 import asyncpg
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 from prometheus_client.parser import text_string_to_metric_families
 
 from ingester import __version__
@@ -18,8 +21,10 @@ from ingester.auth.server_certificate import read_shown
 from ingester.clock import new_id
 from ingester.core.ids import SYSTEM_TENANT
 from ingester.operators import readiness
+from ingester.operators.routes import MetricsDoor
 from ingester.settings import Listen, load
 from ingester.store.backlog import backlog
+from ingester.telemetry.metrics import Metrics
 from ingester.transport.sockets import bind
 from tests.e2e.certificates import write_pair
 from tests.inbound import mail, receiving
@@ -157,3 +162,40 @@ async def test_a_scrape_tells_prometheus_what_it_is(database_url: str) -> None:
             assert "# TYPE ingester_mails_total counter" in await answer.text()
             answer.close()
     await app.drain()
+
+
+class _Slow(Metrics):
+    """Tells how often it was collected, each time when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.over = Semaphore(0), Semaphore(0)
+        self.times = 0
+
+    def exposition(self) -> bytes:
+        self.times += 1
+        told = b"%d" % self.times
+        self.begun.release()
+        self.over.acquire()
+        return told
+
+
+async def test_nobody_gets_what_was_collected_before_he_asked() -> None:
+    """Who asks meanwhile may have read more elsewhere: he waits for the next one, and shares it."""
+    metrics = _Slow()
+    (route,) = MetricsDoor(metrics).routes()
+
+    async def ask() -> bytes:
+        answer = await route.handler(make_mocked_request("GET", "/metrics"))
+        assert isinstance(answer, web.Response)
+        assert isinstance(answer.body, bytes)
+        return answer.body
+
+    first = asyncio.create_task(ask())
+    await asyncio.to_thread(metrics.begun.acquire)
+    later = [asyncio.create_task(ask()) for _ in range(3)]
+    await asyncio.sleep(0)
+    metrics.over.release()
+    assert await first == b"1"
+    metrics.over.release()
+    assert await asyncio.gather(*later) == [b"2"] * 3

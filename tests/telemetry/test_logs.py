@@ -15,8 +15,9 @@ from uuid import UUID
 import pytest
 import structlog
 
+from ingester.arrival import Ending
 from ingester.settings import load
-from ingester.telemetry import logs, redaction
+from ingester.telemetry import Stage, logs, redaction
 from ingester.telemetry.redaction import AddressHash, FloodGate, Redaction
 
 Lines = Callable[[], list[dict[str, Any]]]
@@ -30,6 +31,7 @@ def configured() -> Iterator[Configure]:
     """Sets logging up as asked and gives what was logged; puts everything back at the end."""
     root, mail = logging.getLogger(), logging.getLogger("mail.log")
     before = (root.handlers[:], root.level, mail.level, mail.propagate)
+    mail_lines = logs.mail_lines()
     hooks = (sys.excepthook, threading.excepthook, sys.unraisablehook)
 
     def configure(**environ: str) -> Lines:
@@ -43,6 +45,7 @@ def configured() -> Iterator[Configure]:
     root.handlers[:], root.level, mail.level, mail.propagate = before
     sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
     structlog.reset_defaults()
+    logs._mail_lines = mail_lines
 
 
 def test_production_writes_json_lines(configured: Configure) -> None:
@@ -109,6 +112,54 @@ def test_addresses_are_clear_behind_the_setting(configured: Configure) -> None:
     structlog.get_logger().info("mail", mail_from="Ada@Example.test", client="192.0.2.7", why="of ada@example.test")
     (line,) = lines()
     assert (line["mail_from"], line["client"], line["why"]) == ("Ada@Example.test", "192.0.2.7", "of ada@example.test")
+
+
+FACTS = {
+    "arrival_id": UUID(int=7),
+    "outcome": Ending.ACCEPTED,
+    "bytes": 812,
+    "client": "192.0.2.0/24",
+    "mail_from": "Ada@Example.test",
+    "rcpt_to": ["b@example.test", "\udcff@example.test"],
+    "message_ids": [UUID(int=8)],
+    "ms": 3.4,
+    "stage_ms": {Stage.PARSE: 0.7},
+}
+"""Of a mail, in the types in which the pipeline tells them."""
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"tls": "of ada@example.test"},
+        {"tls": "\x1b[2J"},
+        {"tls": "\u202e"},
+        {"tls": "\x7f"},
+        {"tls": "x" * 3000},
+        {"tls": None},
+    ],
+)
+def test_the_line_of_a_mail_is_what_the_long_way_makes_of_it(configured: Configure, more: dict[str, Any]) -> None:
+    """Word for word, whatever strays into it."""
+    lines = configured(REPLY_TOKEN_SECRETS=SECRET)
+    assert isinstance(logs.mail_lines(), logs.MailLines)
+    logs.mail_lines()({**FACTS, **more})
+    logs.log_mail({**FACTS, **more})
+    quick, slow = lines()
+    assert list(quick)[:3] == ["time", "level", "event"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", str(quick.pop("time")))
+    slow.pop("time")
+    assert quick == slow
+    assert "example" not in json.dumps(quick)
+    assert quick["mail_from"] == logs.address_hash(load({"INGESTER_REPLY_TOKEN_SECRETS": SECRET}))("ada@example.test")
+
+
+@pytest.mark.parametrize(("settings", "told"), [({"LOG__LEVEL": "warning"}, 0), ({"LOG__ADDRESSES": "yes"}, 1)])
+def test_the_line_of_a_mail_heeds_the_settings(configured: Configure, settings: dict[str, str], told: int) -> None:
+    lines = configured(**settings)
+    logs.mail_lines()(FACTS)
+    assert [line["mail_from"] for line in lines()] == ["Ada@Example.test"] * told
 
 
 def test_names_outlive_a_restart_and_a_new_secret_in_front() -> None:
