@@ -59,8 +59,9 @@ def make(path: Path, segment: UUID, *, compacted: bool) -> int:
 def give_to_owner(descriptor: int, directory: Path) -> None:
     """A file that root makes, in a command, belongs to whom the directory belongs to: the daemon must read it."""
     if os.geteuid() == 0:
-        owner = directory.stat()
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+        owner, made = directory.stat(), os.fstat(descriptor)
+        if (owner.st_uid, owner.st_gid) != (made.st_uid, made.st_gid):  # a confined daemon may not even ask
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def lock(descriptor: int) -> bool:

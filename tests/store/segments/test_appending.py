@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import resource
+import stat
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -73,6 +74,14 @@ async def test_files_are_nobody_elses_business(appender: Appender, shelf: Shelf)
 async def test_what_root_writes_belongs_to_the_daemon(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """A command that root runs, such as `ingester reconcile s3`, has the directory's owner own its files."""
     given: list[tuple[int, int]] = []
+    fstat = os.fstat
+
+    def made_by_another(descriptor: int) -> os.stat_result:
+        found = list(fstat(descriptor)[:10])
+        found[stat.ST_UID] += 1
+        return os.stat_result(found)
+
+    monkeypatch.setattr(os, "fstat", made_by_another)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(os, "fchown", lambda _, owner, group: given.append((owner, group)))
     appender = made(shelf)
@@ -80,6 +89,15 @@ async def test_what_root_writes_belongs_to_the_daemon(shelf: Shelf, monkeypatch:
     await appender.close()
     owner = shelf.directory.stat()
     assert given == [(owner.st_uid, owner.st_gid)] * 2, "the segment and its seal"
+
+
+async def test_nothing_is_given_away_that_belongs_to_the_owner(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A confined daemon that is root may not call chown at all."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "fchown", lambda *_: pytest.fail("asked"))
+    appender = made(shelf)
+    await store(appender, 10)
+    await appender.close()
 
 
 async def test_many_at_once_share_a_sync(appender: Appender, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
