@@ -135,18 +135,22 @@ def test_a_server_that_hangs_up_at_once_loses_nothing(authority: Authority, serv
             with suppress(OSError), server_side.wrap_socket(connection, server_side=True) as secure:
                 secure.recv(4096)
                 secure.sendall(OK + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+                secure.shutdown(socket.SHUT_WR)
+                while secure.recv(4096):
+                    pass
 
     async def fetch(port: int) -> None:
         fetcher = Fetcher(Names(["127.0.0.1"]), tls=authority.client(), allowed=lambda _: True, port=port)
         for _ in range(times):
             assert await fetcher.get(URL, max_bytes=len(body), seconds=30) == body
+        # The loop is closed after the last connection has ended on both sides: uvloop cannot be closed before.
+        await asyncio.to_thread(server.join, 10)
 
     times = 8
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = threading.Thread(target=serve, args=(listener,), daemon=True)
         server.start()
         uvloop.run(fetch(listener.getsockname()[1]))
-        server.join(10)
 
 
 async def test_the_environment_names_no_proxy(
