@@ -233,13 +233,7 @@ def soak(
 @click.option("--daemons", callback=numbers, default="1,2,4", show_default=True, help="To run with, on one database.")
 @click.option("--connections", default=48, show_default=True, type=click.IntRange(1), help="Shared by the daemons.")
 @_runs
-@click.option(
-    "--blobs",
-    type=click.Choice(("postgres", "segments", "s3")),
-    default="postgres",
-    show_default=True,
-    help="Where the daemons keep the raw bytes; s3 is a server on this machine.",
-)
+@_blobs
 @_with_kept
 def scale(
     seed: int,

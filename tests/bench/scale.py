@@ -20,7 +20,6 @@ from pathlib import Path
 import asyncpg
 from rich.console import Console
 
-from tests import swift
 from tests.bench import corpus as corpora
 from tests.bench.audit import audit
 from tests.bench.big import blob_settings
@@ -35,7 +34,6 @@ from tests.nameserver import NameServer, in_thread
 MOST_LOCK_SHARE = 0.1
 """Of the moments in which a process of Postgres is at work, how many it may wait for another's row or lock."""
 _SAMPLE_SECONDS = 0.05
-_BUCKET = "scale"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +139,7 @@ def _measure(server: Server, corpus: Corpus, options: Options, count: int) -> tu
     with tempfile.TemporaryDirectory(dir=server.directory) as scratch, fresh_database(server) as url:
         with ExitStack() as stack:
             names = stack.enter_context(in_thread(NameServer(zone=zone_of(corpus))))
-            settings = {**PROXIED, **stack.enter_context(_blobs(options.blobs, Path(scratch)))}
+            settings = {**PROXIED, **blob_settings(options.blobs, Path(scratch))}
             daemons = [
                 stack.enter_context(
                     daemon(
@@ -159,16 +157,6 @@ def _measure(server: Server, corpus: Corpus, options: Options, count: int) -> tu
         answers = tuple(answer for result in (*warm, *results) for answer in result.answers)
         counted = query(url, lambda connection: audit(connection, corpus, answers))
     return measured, counted.problems
-
-
-@contextmanager
-def _blobs(blobs: str, directory: Path) -> Iterator[dict[str, str]]:
-    """Where the bytes go. S3 is a real server on this machine, which takes its share of the cores."""
-    if blobs != "s3":
-        yield blob_settings(blobs, directory)
-        return
-    with swift.running() as server:
-        yield {**server.settings, "INGESTER_BLOBS": f"s3://{server.make_bucket(_BUCKET)}"}
 
 
 def _load(

@@ -5,6 +5,7 @@ import pytest
 from tests.deploy.capacity import (
     BUSY,
     DAY_SECONDS,
+    FOUR_TO_ONE,
     MAIL_BYTES,
     MEASURED,
     NAMES,
@@ -45,6 +46,10 @@ def test_a_server_is_added_for_cores_or_for_what_lies_on_its_disk() -> None:
 
 def test_the_bytes_cost_postgres_less_where_they_are_not() -> None:
     assert MEASURED["postgres"].wal_bytes > MAIL_BYTES > 5 * MEASURED["segments"].wal_bytes
+
+
+def test_the_page_says_what_four_daemons_cost() -> None:
+    assert f"needed {FOUR_TO_ONE} times the CPU of one" in PAGE.read_text(encoding="utf-8")
 
 
 def test_quantities_are_said_as_a_person_would() -> None:
