@@ -25,7 +25,8 @@ from ingester.settings import Settings
 from ingester.store.blobs import Blobs
 from ingester.store.db import Connection, Database, Trouble, classify, provoke_data_fault
 from ingester.store.finding import find
-from ingester.store.messages import Mail, Written, is_one_statement, write
+from ingester.store.mail import Mail, Written
+from ingester.store.messages import is_one_statement, write
 from ingester.store.provider_events import EventConflict
 from ingester.store.refusals import Refusals
 from ingester.telemetry import Stage, Telemetry

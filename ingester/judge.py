@@ -32,7 +32,7 @@ from ingester.core.rules import cold_gate, loop_gate, quota_gate, status_gate
 from ingester.core.senders import patterns_for
 from ingester.spam import SpamAction, SpamVerdict
 from ingester.store.finding import Finding, Query
-from ingester.store.messages import AuthColumns, Claim, Delivery, Mail, Refused, Written
+from ingester.store.mail import AuthColumns, Claim, Delivery, Mail, Refused, Written
 from ingester.store.provider_events import Event
 
 NO_ID_CLAIM_LIFE = timedelta(hours=24)

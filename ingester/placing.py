@@ -15,7 +15,7 @@ import structlog
 from ingester.case import Case
 from ingester.judge import Judgement
 from ingester.store.blobs import Blobs
-from ingester.store.messages import Mail
+from ingester.store.mail import Mail
 from ingester.store.objects import MissingExtra, ObjectsUnavailable
 from ingester.store.segments.record import Piece
 

@@ -12,7 +12,7 @@ from ingester.case import Case
 from ingester.core.envelope import Door
 from ingester.judge import Judgement
 from ingester.store.dead import DeadLetter, Kept
-from ingester.store.messages import Mail, Written
+from ingester.store.mail import Mail, Written
 from ingester.telemetry.metrics import (
     ACCEPTANCE_SECONDS,
     DEAD_LETTERS_BURIED,

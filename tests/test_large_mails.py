@@ -10,7 +10,8 @@ import pytest
 from ingester.app import App
 from ingester.core.outcome import Reason
 from ingester.store.db import Connection
-from ingester.store.messages import LARGE_BYTES, Mail, Written, _statement, write
+from ingester.store.mail import Mail, Written
+from ingester.store.messages import LARGE_BYTES, _statement, write
 from tests.daemon import Town, settle
 from tests.roles import Walled
 from tests.test_pipeline import mail, send, settings

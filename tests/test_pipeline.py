@@ -20,7 +20,8 @@ from ingester.core.envelope import Client, Door, Envelope, Recipient
 from ingester.core.outcome import Outcome, Reason
 from ingester.settings import Settings, load
 from ingester.store.db import Connection
-from ingester.store.messages import Mail, Written, write
+from ingester.store.mail import Mail, Written
+from ingester.store.messages import write
 from tests.blobs import stored_bytes
 from tests.daemon import OF_THIS_TEST, Town, settle
 from tests.quiet_dns import nameservers

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from ingester.core.envelope import Envelope
 from ingester.store.db import Connection
-from ingester.store.messages import clean, receipt
+from ingester.store.documents import clean, receipt
 from ingester.store.registry import enter
 
 

@@ -15,7 +15,7 @@ import structlog
 from ingester.core.envelope import Client, Door
 from ingester.core.outcome import Reason
 from ingester.store.db import Database, classify
-from ingester.store.messages import clean
+from ingester.store.documents import clean
 
 MAX_COUNTERS = 10_000
 """Counters held between two flushes; beyond it strangers are counted under the prefix "other"."""

@@ -8,8 +8,8 @@ from uuid import UUID
 from ingester.core.address import parse_path
 from ingester.core.envelope import Client, Door, Envelope, Recipient
 from ingester.store.db import Connection
+from ingester.store.documents import clean
 from ingester.store.letters import Buried
-from ingester.store.messages import clean
 
 
 def revive(buried: Buried, raw: bytes) -> Envelope:

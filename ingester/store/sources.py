@@ -13,7 +13,7 @@ from ingester.core.envelope import Envelope
 from ingester.core.ids import SYSTEM_TENANT
 from ingester.core.outcome import CODES, Reason, Stored
 from ingester.store.db import Connection
-from ingester.store.messages import receipt
+from ingester.store.documents import receipt
 
 _FOR_NOW = [reason.value for reason, code in CODES.items() if code.retry]
 

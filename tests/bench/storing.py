@@ -29,7 +29,8 @@ from ingester.core.envelope import Client, Door, Envelope, Recipient
 from ingester.judge import Judgement, judge, outcome, queries
 from ingester.settings import load
 from ingester.store.finding import Finding, find
-from ingester.store.messages import Mail, Written, write
+from ingester.store.mail import Mail, Written
+from ingester.store.messages import write
 from ingester.telemetry import configure
 from ingester.telemetry.journey import Journey, Step
 from ingester.telemetry.stages import Stage

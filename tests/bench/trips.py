@@ -14,7 +14,8 @@ import asyncpg
 
 from ingester.app import App
 from ingester.settings import load
-from ingester.store.messages import Mail, write
+from ingester.store.mail import Mail
+from ingester.store.messages import write
 from tests.bench.measure import tree_cpu
 from tests.bench.subject import Server
 
