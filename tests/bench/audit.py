@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from ingester.settings import Settings
+from ingester.settings import S3, Settings
 from ingester.store.blobs import Blobs, Named
 from ingester.store.objects import ObjectMissing, ObjectTooLarge
 from tests.bench.corpus import Corpus, Mail
@@ -61,13 +61,19 @@ class _Message:
 
 
 async def audit(
-    connection: asyncpg.Connection, corpus: Corpus, answers: tuple[Answer, ...], *, passing: Sequence[str] = CHECKS
+    connection: asyncpg.Connection,
+    corpus: Corpus,
+    answers: tuple[Answer, ...],
+    *,
+    passing: Sequence[str] = CHECKS,
+    s3: S3 | None = None,
 ) -> Audit:
     """Compare. Every mail of the corpus counts as sent, so that one without an answer is a problem as well.
 
-    `passing`: the checks that must have passed for every mail; SPF does for a client that a PROXY header names.
+    `passing`: the checks that must have passed for every mail; SPF does for a client that a PROXY header names. `s3`:
+    how to reach the objects that rows name.
     """
-    messages = await _messages(connection)
+    messages = await _messages(connection, Settings(s3=s3 or S3()))
     rows = await _count(connection, corpus)
     accepted = Counter(answer.mail for answer in answers if answer.accepted)
     problems = unanswered(corpus, answers, accepted)
@@ -139,7 +145,7 @@ def _name(what: str, ids: Iterable[str]) -> list[str]:
     return [f"{len(names)} {what}: {', '.join(names[:SHOWN])}{more}"]
 
 
-async def _messages(connection: asyncpg.Connection) -> dict[str, list[_Message]]:
+async def _messages(connection: asyncpg.Connection, settings: Settings) -> dict[str, list[_Message]]:
     rows = await connection.fetch(
         """
         SELECT m.rfc_message_id AS name, m.spf, m.dkim, m.dmarc,
@@ -153,7 +159,7 @@ async def _messages(connection: asyncpg.Connection) -> dict[str, list[_Message]]
                ON c.tenant_id = m.tenant_id AND c.message_id = m.id
         """
     )
-    blobs = Blobs(Settings())  # reads what rows name, whatever new mails would go into
+    blobs = Blobs(settings)  # reads what rows name, whatever new mails would go into
     messages: dict[str, list[_Message]] = {}
     for row in rows:
         found = _Message(

@@ -27,6 +27,7 @@ from tests.bench.driver import Plan, Result, run_apart
 from tests.bench.e2e import MEMORY_FILESYSTEMS, percentile, zone_of
 from tests.bench.measure import describe_machine, tree_cpu, watch_memory
 from tests.bench.probe import read as read_beats
+from tests.bench.raws import place
 from tests.bench.shapes import Shape
 from tests.bench.sheet import FORMAT, Figure, Sheet
 from tests.bench.subject import PROXIED, BenchError, Daemon, Server, daemon, fresh_database, postgres, query
@@ -232,28 +233,20 @@ def _measure(server: Server, corpus: Corpus, replies: Corpus, options: Options) 
         probe = Path(scratch) / "beats"
         probe.mkdir()
         with (
+            place(options.blobs, server.directory) as raws,
             in_thread(NameServer(zone=zone_of(replies))) as names,
             daemon(
                 url,
                 workers=options.workers,
                 log=Path(scratch) / "daemon.log",
                 nameserver=names.address,
-                settings={**PROXIED, **blob_settings(options.blobs, Path(scratch))},
+                settings={**PROXIED, **raws.settings},
                 probe=probe,
             ) as subject,
         ):
             measured = _load(subject, server, corpus, replies, options, probe)
         lost = query(url, lambda connection: _look(connection, corpus, measured))
     return replace(measured, problems=measured.problems + lost)
-
-
-def blob_settings(blobs: str, directory: Path) -> dict[str, str]:
-    """Where the daemon keeps the raw bytes. Segments lie on the disk of Postgres."""
-    if blobs == "postgres":
-        return {}
-    segments = directory / "segments"
-    segments.mkdir()
-    return {"INGESTER_BLOBS": segments.as_uri()}
 
 
 def _load(subject: Daemon, server: Server, corpus: Corpus, replies: Corpus, options: Options, probe: Path) -> Measured:

@@ -5,7 +5,6 @@ what was answered yes must be there.
 """
 
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -18,6 +17,7 @@ from tests.bench import postfix
 from tests.bench.audit import Audit, audit, audit_plain, unanswered
 from tests.bench.corpus import DOMAIN, Corpus
 from tests.bench.driver import Answer
+from tests.bench.raws import place
 from tests.bench.subject import (
     PROXIED,
     Daemon,
@@ -75,12 +75,8 @@ def invite(name: Name, server: Server, *, workers: int, nameserver: tuple[str, i
             with fresh_database(server) as url:
                 yield Ingester(url=url, workers=workers, nameserver=nameserver, log=log, settings={})
         case Name.SEGMENTS:
-            with (
-                tempfile.TemporaryDirectory(dir=server.directory, prefix="segments-") as directory,
-                fresh_database(server) as url,
-            ):
-                settings = {"INGESTER_BLOBS": f"file://{directory}/blobs"}
-                yield Ingester(url=url, workers=workers, nameserver=nameserver, log=log, settings=settings)
+            with place("segments", server.directory) as raws, fresh_database(server) as url:
+                yield Ingester(url=url, workers=workers, nameserver=nameserver, log=log, settings=raws.settings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

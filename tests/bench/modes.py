@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ from rich.console import Console
 from ingester.store.embedded import LocalPostgresError
 from tests.bench import big as large
 from tests.bench import corpus as corpora
-from tests.bench import post, sheet
+from tests.bench import post, raws, sheet
 from tests.bench import scale as scaling
 from tests.bench import soak as soaking
 from tests.bench import stages as rooms
@@ -37,13 +37,19 @@ _workers = click.option(
     default=lambda: len(os.sched_getaffinity(0)),
     help="Processes of the daemon. [default: one per core]",
 )
-_blobs = click.option(
-    "--blobs",
-    type=click.Choice(("postgres", "segments")),
-    default="postgres",
-    show_default=True,
-    help="Where the daemon keeps the raw bytes.",
-)
+
+
+def _blobs(kinds: Sequence[str]) -> Callable[[Command], Command]:
+    """Where the raw bytes go, one of these."""
+    return click.option(
+        "--blobs",
+        type=click.Choice(kinds),
+        default="postgres",
+        show_default=True,
+        help="Where the daemon keeps the raw bytes.",
+    )
+
+
 _runs = click.option("--runs", default=3, show_default=True, type=click.IntRange(1), help="Runs; medians are shown.")
 _kept = (
     click.option(
@@ -152,7 +158,7 @@ def http(
 @click.option("--size", default=large.SIZE, show_default=True, type=click.IntRange(10_000), help="Bytes of each.")
 @click.option("--connections", default=4, show_default=True, type=click.IntRange(1), help="Big mails at once.")
 @_workers
-@_blobs
+@_blobs(raws.LOCAL)
 @_runs
 @_with_kept
 def big(
@@ -193,7 +199,7 @@ def big(
 @click.option("--connections", default=10, show_default=True, type=click.IntRange(1), help="To run with.")
 @click.option("--rate", default=0.0, show_default=True, type=click.FloatRange(0), help="Mails a second; 0: full tilt.")
 @_workers
-@_blobs
+@_blobs(raws.LOCAL)
 @_with_kept
 def soak(
     seed: int,
@@ -233,7 +239,7 @@ def soak(
 @click.option("--daemons", callback=numbers, default="1,2,4", show_default=True, help="To run with, on one database.")
 @click.option("--connections", default=48, show_default=True, type=click.IntRange(1), help="Shared by the daemons.")
 @_runs
-@_blobs
+@_blobs(raws.KINDS)
 @_with_kept
 def scale(
     seed: int,

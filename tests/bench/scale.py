@@ -22,11 +22,11 @@ from rich.console import Console
 
 from tests.bench import corpus as corpora
 from tests.bench.audit import audit
-from tests.bench.big import blob_settings
 from tests.bench.corpus import Corpus
 from tests.bench.driver import Answer, Plan, Result, run_apart
 from tests.bench.e2e import MEMORY_FILESYSTEMS, zone_of
 from tests.bench.measure import describe_machine, tree_cpu
+from tests.bench.raws import place
 from tests.bench.sheet import FORMAT, Figure, Sheet
 from tests.bench.subject import PROXIED, BenchError, Daemon, Server, daemon, fresh_database, postgres, query
 from tests.nameserver import NameServer, in_thread
@@ -136,10 +136,13 @@ def _median(runs: Sequence[Measured]) -> Measured:
 
 def _measure(server: Server, corpus: Corpus, options: Options, count: int) -> tuple[Measured, tuple[str, ...]]:
     """One run with its loss count."""
-    with tempfile.TemporaryDirectory(dir=server.directory) as scratch, fresh_database(server) as url:
+    with (
+        tempfile.TemporaryDirectory(dir=server.directory) as scratch,
+        place(options.blobs, server.directory) as raws,
+        fresh_database(server) as url,
+    ):
         with ExitStack() as stack:
             names = stack.enter_context(in_thread(NameServer(zone=zone_of(corpus))))
-            settings = {**PROXIED, **blob_settings(options.blobs, Path(scratch))}
             daemons = [
                 stack.enter_context(
                     daemon(
@@ -147,7 +150,7 @@ def _measure(server: Server, corpus: Corpus, options: Options, count: int) -> tu
                         workers=1,
                         log=Path(scratch) / f"daemon-{number}.log",
                         nameserver=names.address,
-                        settings=settings,
+                        settings={**PROXIED, **raws.settings},
                     )
                 )
                 for number in range(count)
@@ -155,7 +158,7 @@ def _measure(server: Server, corpus: Corpus, options: Options, count: int) -> tu
             warm = _send(daemons, corpus, first=0, count=options.warm_up, connections=options.connections)
             measured, results = _load(server, url, daemons, corpus, options)
         answers = tuple(answer for result in (*warm, *results) for answer in result.answers)
-        counted = query(url, lambda connection: audit(connection, corpus, answers))
+        counted = query(url, lambda connection: audit(connection, corpus, answers, s3=raws.s3))
     return measured, counted.problems
 
 

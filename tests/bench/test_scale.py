@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from click.testing import CliRunner
 
-from tests.bench import scale
+from tests.bench import raws, scale
 from tests.bench.__main__ import main
 from tests.bench.scale import Measured
 from tests.postgres import Cluster
@@ -62,10 +62,11 @@ async def _wait_for_a_row(url: str) -> None:
 
 
 @pytest.mark.thorough
-def test_two_daemons_lose_nothing_and_meet_in_one_database(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", raws.KINDS)
+def test_two_daemons_lose_nothing_and_meet_in_one_database(tmp_path: Path, kind: str) -> None:
     kept = tmp_path / "scale.json"
     words = ["scale", "--mails", "60", "--warm-up", "10", "--daemons", "1,2", "--connections", "6", "--runs", "1"]
-    result = CliRunner().invoke(main, [*words, "--json", str(kept), "--cache", str(tmp_path)])
+    result = CliRunner().invoke(main, [*words, "--blobs", kind, "--json", str(kept), "--cache", str(tmp_path)])
     sheet = json.loads(kept.read_bytes())
     assert sheet["lost"] == [], result.output
     rates = [one["value"] for one in sheet["figures"] if one["name"] == "rate"]
