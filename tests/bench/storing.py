@@ -196,6 +196,9 @@ class _Silent:
     async def fetch(self, *_: object) -> list[object]:
         return []
 
+    async def fetchval(self, *_: object) -> bool:
+        return True  # the rows are guarded, so that the bytes of large mails go as those of others
+
     async def execute(self, *_: object) -> str:
         return ""
 

@@ -11,6 +11,7 @@ from time import process_time
 import pytest
 from click.testing import CliRunner, Result
 
+from ingester.store.messages import LARGE_BYTES
 from tests.bench import big, crafted, http_driver, post, probe, sheet, soak, stages
 from tests.bench import corpus as corpora
 from tests.bench.__main__ import main
@@ -336,7 +337,9 @@ def test_a_soak_counts_its_rounds(cache: Path) -> None:
 
 @pytest.mark.thorough
 def test_every_stage_has_its_figure(cache: Path) -> None:
-    result, _ = bench("stages", cache, "--mails", "20", "--runs", "1", "--no-crafted")
+    large = corpora.load(seed=8, count=20, cache=cache)
+    assert max(mail.size for mail in large.mails) > LARGE_BYTES  # it goes a way of its own
+    result, _ = bench("stages", cache, "--seed", "8", "--mails", "20", "--runs", "1", "--no-crafted")
     for name in ("receiving", "MIME", "DKIM", "SPF", "DMARC", "judging", "building the rows", "log line", "12 mails"):
         assert name in result.output
     assert threading.active_count() < 20
