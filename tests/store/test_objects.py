@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import obstore
 import pytest
@@ -20,9 +21,12 @@ from ingester.store.objects import (
     open_objects,
     require_extra,
 )
+from tests.daemon import free_port
 from tests.swift import Swift
 
 LIMIT = 64 << 20
+OUTAGE_SECONDS = 0.3
+"""Long enough to be refused, and a fraction of what is waited for."""
 
 
 @pytest.fixture
@@ -186,14 +190,50 @@ async def test_server_hangs(swift: Swift, store: Objects, monkeypatch: pytest.Mo
     await store.put("key", b"x")
 
 
-async def test_server_comes_back_meanwhile(swift: Swift, store: Objects) -> None:
+async def test_server_comes_back_meanwhile(swift: Swift, bucket: str) -> None:
     """A short outage is waited out."""
-    swift.stop()
+    port = free_port()
+    store = open_objects(f"s3://{bucket}", swift.s3.model_copy(update={"endpoint": f"http://127.0.0.1:{port}"}))
     putting = asyncio.create_task(store.put("key", b"x"))
-    await asyncio.sleep(0)
-    await asyncio.to_thread(swift.start)
-    await putting
-    assert await store.get("key", max_bytes=1) == b"x"
+    await asyncio.sleep(OUTAGE_SECONDS)
+    assert not putting.done()
+    async with relay(port, swift.ports[0]):
+        await putting
+        assert await store.get("key", max_bytes=1) == b"x"
+    await store.close()
+    assert swift.keys(bucket) == ["key"]
+
+
+@asynccontextmanager
+async def relay(port: int, to: int) -> AsyncIterator[None]:
+    """Listen on one port of this host and hand all bytes to another and back."""
+
+    serving: set[asyncio.Task[None]] = set()
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while some := await reader.read(1 << 16):
+                writer.write(some)
+        finally:
+            writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        theirs, ours = await asyncio.open_connection("127.0.0.1", to)
+        async with asyncio.TaskGroup() as both:
+            both.create_task(pump(reader, ours))
+            both.create_task(pump(theirs, writer))
+
+    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(asyncio.create_task(serve(reader, writer)))
+
+    server = await asyncio.start_server(begin, "127.0.0.1", port)
+    try:
+        yield
+    finally:
+        server.close()
+        for one in serving:
+            one.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
 
 
 async def test_cancelled(swift: Swift, store: Objects) -> None:
