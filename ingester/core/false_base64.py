@@ -57,10 +57,17 @@ def _decoded(data: bytes) -> bytes:
 def _is_text(data: bytes, charset: str | None) -> bool:
     """Whether bytes are readable in a charset, utf-8 when there is none. A character cut off at the end is no fault."""
     codec = codec_of(charset) or "utf_8"
-    text = codecs.getincrementaldecoder("utf_8" if codec == "ascii" else codec)("replace").decode(data)
+    try:
+        text = _read("utf_8" if codec == "ascii" else codec, data)
+    except UnicodeError:  # UTF-16 that does not say which end comes first: that is read as utf-8 in the end
+        text = _read("utf_8", data)
     strange = sum(
         _REPLACED if char == "\ufffd" else _STRANGE.get(category(char), 0)
         for char in text
         if not " " <= char <= "~" and char not in _LINE_ENDS
     )
     return bool(text) and strange * _TOLERATED <= len(text)
+
+
+def _read(codec: str, data: bytes) -> str:
+    return codecs.getincrementaldecoder(codec)("replace").decode(data)

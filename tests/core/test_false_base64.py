@@ -19,7 +19,7 @@ def in_base64(content: bytes, media: bytes = b"text/plain; charset=utf-8") -> by
     return b"Content-Type: " + media + b"\r\nContent-Transfer-Encoding: base64\r\n\r\n" + content
 
 
-@pytest.mark.parametrize("charset", ["utf-8", "us-ascii", "iso-8859-1", "shift_jis", "gb2312", "no-such"])
+@pytest.mark.parametrize("charset", ["utf-8", "us-ascii", "iso-8859-1", "shift_jis", "gb2312", "utf-16", "no-such"])
 @pytest.mark.parametrize(
     "words",
     [
@@ -38,6 +38,14 @@ def test_words_that_are_called_base64_are_shown_as_they_stand(words: bytes, char
     assert raw[part.offset :] == words
     assert (part.decoded_size, part.sha256) == (len(words), sha256(words).digest())
     assert read(raw).body_text == words.decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("codec", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_wide_text_stays_base64(codec: str) -> None:
+    letter = WORDS.decode()
+    raw = in_base64(encodebytes(letter.encode(codec)), b"text/plain; charset=" + codec.encode())
+    assert read(raw).parts[0].encoding == "base64"
+    assert read(raw).body_text == letter.replace("\r\n", "\n")
 
 
 LETTER = "Grüße aus Köln! Anbei die Unterlagen, wie gestern besprochen.\r\n".encode() * 20
