@@ -4,7 +4,7 @@ A module asks for it by `pytestmark = pytest.mark.usefixtures("blobs")`. The run
 tier, those of tests with the mark `s3` of every day.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,13 +102,15 @@ class Directory:
 
 
 Place = Bucket | Directory
+OUTSIDE = ("s3", "segments")
+NewPlace = Callable[[], Mapping[str, str]]
 _used: list[Place] = []
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each test of a module that asks for `blobs` runs thrice; with `s3(only=True)` or `segments(only=True)` once."""
     if "blobs" in metafunc.fixturenames:
-        marks = {name: metafunc.definition.get_closest_marker(name) for name in ("s3", "segments")}
+        marks = {name: metafunc.definition.get_closest_marker(name) for name in OUTSIDE}
         only = [name for name, mark in marks.items() if mark and mark.kwargs.get("only")]
         rare = () if any(marks.values()) else (pytest.mark.long,)
         outside = [pytest.param(name, marks=rare) for name in only or marks]
@@ -127,6 +129,21 @@ def blobs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_p
     _used.append(one)
     yield one
     _used.pop()
+
+
+@pytest.fixture(scope="module", params=["postgres", *(pytest.param(name, marks=pytest.mark.long) for name in OUTSIDE)])
+def lasting_blobs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> NewPlace:
+    """The same for daemons that serve a whole module: settings that lead to a fresh place, for each database one."""
+
+    def make() -> Mapping[str, str]:
+        if request.param == "s3":
+            server: Swift = request.getfixturevalue("session_swift")
+            return Bucket(server=server, name=server.make_bucket()).settings
+        if request.param == "segments":
+            return Directory(path=tmp_path_factory.mktemp("lasting") / "segments").settings
+        return {}
+
+    return make
 
 
 def _bucket(request: pytest.FixtureRequest) -> Bucket:

@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from tests import dns_guard
-from tests.blobs import blobs, bucket, pytest_generate_tests
+from tests.blobs import blobs, bucket, lasting_blobs, pytest_generate_tests
 from tests.daemon import free_port
 from tests.dns_guard import no_real_dns
 from tests.postgres import database_url, empty_database_url, own_postgres, postgres
@@ -22,6 +22,7 @@ __all__ = [
     "bucket",
     "database_url",
     "empty_database_url",
+    "lasting_blobs",
     "no_real_dns",
     "own_postgres",
     "postgres",

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.blobs import NewPlace
 from tests.daemon import Daemon, Town, serving, town
 from tests.e2e.caller import Caller, calling
 from tests.e2e.meter import MIB, Meter, Usage
 from tests.mta import Letter, letter, send
 from tests.postgres import Cluster
 
-pytestmark = [pytest.mark.usefixtures("blobs"), pytest.mark.thorough]
+pytestmark = pytest.mark.thorough
 
 MEMORY = 64 * MIB
 """What may be used above idle and above the bytes of the mail that was admitted."""
@@ -47,9 +48,9 @@ class Victim:
 
 
 @pytest.fixture(scope="module")
-def veteran(postgres: Cluster) -> Iterator[Victim]:
+def veteran(postgres: Cluster, lasting_blobs: NewPlace) -> Iterator[Victim]:
     """One daemon for all: whatever the earlier attacks have left behind counts against the bound of the later ones."""
-    with postgres.clone() as url, serving(url) as daemon:
+    with postgres.clone() as url, serving(url, settings=lasting_blobs()) as daemon:
         victim = Victim(daemon, Meter(daemon.worker), 0, town(url))
         victim.serve_on()
         victim.idle = victim.meter.resident()

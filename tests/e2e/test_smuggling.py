@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from tests.blobs import NewPlace
 from tests.daemon import Daemon, Town, serving, town
 from tests.e2e.caller import calling
 from tests.postgres import Cluster
 from tests.transport.variants import VARIANTS
-
-pytestmark = pytest.mark.usefixtures("blobs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +28,11 @@ class Target:
 
 
 @pytest.fixture(scope="module", params=["normalise", "refuse"])
-def target(request: pytest.FixtureRequest, postgres: Cluster) -> Iterator[Target]:
+def target(request: pytest.FixtureRequest, postgres: Cluster, lasting_blobs: NewPlace) -> Iterator[Target]:
     """One daemon for all variants, in each mode for bare LF. In the end it must have noted every refusal."""
     with postgres.clone() as url:
         place = town(url)
-        with serving(url, settings={"INGESTER_SMTP__BARE_LF": request.param}) as daemon:
+        with serving(url, settings={"INGESTER_SMTP__BARE_LF": request.param, **lasting_blobs()}) as daemon:
             target = Target(daemon, place)
             yield target
             assert daemon.terminate() == 0
