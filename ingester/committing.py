@@ -26,7 +26,7 @@ from ingester.store.blobs import Blobs
 from ingester.store.db import Connection, Database, Trouble, classify, provoke_data_fault
 from ingester.store.finding import find
 from ingester.store.mail import Mail, Written
-from ingester.store.messages import is_one_statement, write
+from ingester.store.messages import LARGE_BYTES, is_one_statement, write
 from ingester.store.provider_events import EventConflict
 from ingester.store.refusals import Refusals
 from ingester.telemetry import Stage, Telemetry
@@ -35,8 +35,6 @@ from ingester.telemetry.watch import Timing
 
 BATCH_BYTES = 16 << 20
 """Bytes of raw mail that share a commit at most."""
-LARGE_BYTES = 1 << 20
-"""From here on a mail has a commit of its own, and no small one waits for it."""
 ENOUGH = 8
 """Mails that are worth a further commit while another is on its way. Half the CPU of a commit is its own, not its
 mails': measured on two cores with 50 connections, Postgres needs a quarter less with 8 a commit than with 3.

@@ -14,14 +14,13 @@ from pydantic import SecretStr
 
 from ingester.app import App
 from ingester.clock import new_id, now
-from ingester.committing import LARGE_BYTES
 from ingester.core.address import parse_path
 from ingester.core.envelope import Client, Door, Envelope, Recipient
 from ingester.core.outcome import Outcome, Reason
 from ingester.settings import Settings, load
 from ingester.store.db import Connection
 from ingester.store.mail import Mail, Written
-from ingester.store.messages import write
+from ingester.store.messages import LARGE_BYTES, write
 from tests.blobs import stored_bytes
 from tests.daemon import OF_THIS_TEST, Town, settle
 from tests.quiet_dns import nameservers

@@ -146,7 +146,9 @@ async def _take_back(connection: Connection, tenant_id: UUID, raw_ids: Sequence[
 
 
 LARGE_BYTES = 1 << 20
-"""From here on the bytes of a mail are streamed. Below it, a round trip more costs more than it spares."""
+"""From here on a mail has a commit of its own, so that no small one waits for it, and its bytes are streamed. Below it,
+a round trip more costs more than it spares.
+"""
 _COPIED = ("tenant_id", "id", "sha256", "size", "data")
 _COPY_PIECE = 128 << 10
 _COPY_BEGIN = b"PGCOPY\n\xff\r\n\0" + bytes(8)
