@@ -550,3 +550,23 @@ async def test_nul_and_lone_surrogates_in_the_envelope_are_stored_readably(app: 
 def test_ids_are_made_by_us_and_sort_by_time() -> None:
     ids = [new_id() for _ in range(5)]
     assert all(isinstance(one, UUID) and one.version == 7 for one in ids)
+
+
+async def test_fresh_tables_are_read_by_key(app: App, town: Town) -> None:
+    """Conversations that come in their order and against it, in a database that nobody has analyzed: a plan by another
+    index than the key reads all mails of the tenant, and a connection keeps it.
+    """
+    chains = [[mail(f"{c}-{n}", reply=f"{c}-{n - 1}" if n else None) for n in range(4)] for c in range(60)]
+    for some in (chains[:10], chains[10:]):
+        for turn in range(4):
+            ordered = [chain[turn if c % 2 else 3 - turn] for c, chain in enumerate(some)]
+            outcomes = await asyncio.gather(*(app.pipeline.accept(envelope(raw)) for raw in ordered))
+            assert all(outcome.reason is Reason.ACCEPTED for outcome in outcomes)
+    assert await town.fetch("SELECT FROM messages WHERE reply_match_method = 'late_join'")
+    await app.close()  # sessions that end have reported what they read
+    read = await town.fetch(
+        "SELECT indexrelname, idx_scan, idx_tup_read FROM pg_stat_user_indexes"
+        " WHERE relname IN ('messages', 'threads', 'thread_ids', 'participants', 'contacts', 'receipts') AND idx_scan > 0"
+    )
+    assert {row["indexrelname"] for row in read} >= {"messages_pkey", "messages_bearers"}
+    assert {row["indexrelname"] for row in read if row["idx_tup_read"] > 8 * row["idx_scan"]} == set()
