@@ -566,7 +566,8 @@ async def test_fresh_tables_are_read_by_key(app: App, town: Town) -> None:
     await app.close()  # sessions that end have reported what they read
     read = await town.fetch(
         "SELECT indexrelname, idx_scan, idx_tup_read FROM pg_stat_user_indexes"
-        " WHERE relname IN ('messages', 'threads', 'thread_ids', 'participants', 'contacts', 'receipts') AND idx_scan > 0"
+        " WHERE relname IN ('messages', 'threads', 'thread_ids', 'participants', 'contacts', 'receipts')"
+        " AND idx_scan > 0"
     )
     assert {row["indexrelname"] for row in read} >= {"messages_pkey", "messages_bearers"}
     assert {row["indexrelname"] for row in read if row["idx_tup_read"] > 8 * row["idx_scan"]} == set()
