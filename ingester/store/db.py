@@ -16,7 +16,7 @@ import msgspec
 from asyncpg.pool import PoolConnectionProxy
 
 from ingester.settings import Settings
-from ingester.store.objects import MissingExtra, ObjectsUnavailable
+from ingester.store.objects import MissingExtra, ObjectsUnavailable, ObjectsUnusable
 from ingester.telemetry.metrics import DATABASE_WAIT, Metrics
 
 Connection: TypeAlias = asyncpg.Connection | PoolConnectionProxy
@@ -31,7 +31,7 @@ class Trouble(Enum):
     DATA = auto()
     """The database will never take these values: a dead letter."""
     LASTING = auto()
-    """Ours, and a second try will not help (a wrong schema, a missing right): 4xx at once."""
+    """Ours, and a second try will not help (a wrong schema, a missing right, a directory not ours): 4xx at once."""
 
 
 _DATA_CLASSES = ("22", "23", "54")
@@ -50,6 +50,8 @@ def classify(error: BaseException) -> Trouble | None:
         return Trouble.LASTING if state[:2] in _LASTING_CLASSES else Trouble.TRANSIENT
     if isinstance(error, asyncpg.DataError):
         return Trouble.DATA
+    if isinstance(error, ObjectsUnusable):
+        return Trouble.LASTING
     if isinstance(error, ObjectsUnavailable | MissingExtra):
         return Trouble.TRANSIENT
     if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError | TimeoutError | EOFError):

@@ -46,6 +46,10 @@ class ObjectsUnavailable(Exception):
     """The store cannot be reached, is too slow, or refuses us: it may pass. The text names the kind of fault only."""
 
 
+class ObjectsUnusable(ObjectsUnavailable):
+    """It is not ours to use, or not what it should be: somebody has to see to it, and a second try is for later."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
     """One object of a listing. `modified` is by the store's clock."""

@@ -19,7 +19,7 @@ from ingester.faults import Faults
 from ingester.settings import Settings
 from ingester.store import hosts
 from ingester.store.db import Connection
-from ingester.store.objects import ObjectMissing, ObjectsUnavailable
+from ingester.store.objects import ObjectMissing, ObjectsUnavailable, ObjectsUnusable
 from ingester.store.segments import deed
 from ingester.store.segments.appending import Appender, Landing
 from ingester.store.segments.record import Piece, Record
@@ -46,7 +46,7 @@ class Segments:
     # -- writing ----------------------------------------------------------------------------------------------------
 
     async def claim(self, connection: Connection) -> None:
-        """Make the directory ours before anything is written. Raises ObjectsUnavailable where it cannot be."""
+        """Make the directory ours before anything is written. Raises ObjectsUnusable where it cannot be."""
         if self._held is not None:
             return
         async with self._claiming:
@@ -55,7 +55,7 @@ class Segments:
                     self._held = await self._claim(connection)
                 except ObjectsUnavailable as error:
                     _log.error("segments cannot be used", why=str(error))
-                    raise
+                    raise ObjectsUnusable(str(error)) from error
 
     async def _claim(self, connection: Connection) -> deed.Held:
         here = hosts.this_host()
