@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from enum import Enum, auto
 from time import perf_counter
 from typing import TypeAlias
-from weakref import WeakKeyDictionary
 
 import asyncpg
 import msgspec
@@ -59,10 +58,6 @@ def classify(error: BaseException) -> Trouble | None:
     return None
 
 
-_PLAN_ANEW = (16, 64, 256)
-"""After so many uses of a connection the tables may have grown."""
-
-
 class Unavailable(Exception):
     """The database could not do it in time; the caller answers 4xx. The text names no values."""
 
@@ -77,7 +72,6 @@ class Database:
         self._direct_url = settings.database_direct_url.get_secret_value() or self._url
         self._settings = settings.store
         self._pool: asyncpg.Pool | None = None
-        self._uses: WeakKeyDictionary[asyncpg.Connection, int] = WeakKeyDictionary()
 
     async def open(self) -> None:
         """Make the pool; no connection is made until one is wanted."""
@@ -91,7 +85,7 @@ class Database:
             timeout=5,
             server_settings=_SESSION,
             init=_prepare,
-            reset=self._after_use,
+            reset=_as_it_is,
         )
         await self._pool
 
@@ -114,17 +108,6 @@ class Database:
         async with self._pool.acquire(timeout=seconds) as connection:
             self._metrics.observe(DATABASE_WAIT, perf_counter() - begun)
             yield connection
-
-    async def _after_use(self, connection: asyncpg.Connection) -> None:
-        """Between two uses a connection needs nothing, no code of ours changes its session, and a reset costs a trip.
-
-        But a few times in its life its plans are forgotten. They are made when they are first needed: in a young
-        database that is while all tables are empty, so that one way looks as good as another, and there they would
-        stay until Postgres itself looks at the tables, a minute or more.
-        """
-        uses = self._uses[connection] = self._uses.get(connection, 0) + 1
-        if uses in _PLAN_ANEW:
-            await connection.execute("DISCARD PLANS")
 
     @property
     def used(self) -> int:
@@ -178,6 +161,10 @@ async def _prepare(connection: asyncpg.Connection) -> None:
         encoder=_jsonb,
         decoder=lambda data: msgspec.json.decode(data[1:]),
     )
+
+
+async def _as_it_is(_: asyncpg.Connection) -> None:
+    """Between two uses a connection needs nothing: no code of ours changes its session, and a reset costs a trip."""
 
 
 async def provoke_data_fault(connection: Connection) -> None:
