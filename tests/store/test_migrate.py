@@ -139,6 +139,52 @@ async def test_our_own_migrations_leave_nothing_pending(database_url: str) -> No
     await connection.close()
 
 
+@pytest.mark.parametrize("committed", [True, False])
+async def test_statistics_are_made_without_harm_to_mail(
+    empty_database_url: str, tmp_path: Path, committed: bool
+) -> None:
+    """0011 fills and empties tables. What is there, or comes while it waits for them, stays."""
+    *older, statistics = [one for one in load() if one.number <= 11]
+    assert statistics.name == "statistics"
+    _write(tmp_path, **{f"m{one.number:04}_{one.name}": one.sql for one in older})
+    owner, door, reader = [await asyncpg.connect(empty_database_url) for _ in range(3)]
+    await migrate(owner, directory=tmp_path)
+    _write(tmp_path, m0011_statistics=statistics.sql)
+    arrival = door.transaction()
+    await arrival.start()
+    await door.execute(
+        "insert into receipts (tenant_id, id, arrival_id, dead_letter_id, door, envelope_from, envelope_to, raw_sha256,"
+        " received_at, duplicate) select u, u, u, u, 'smtp', '', '{}', '', now(), false from gen_random_uuid() as u"
+    )
+    if committed:
+        await arrival.commit()
+        await migrate(owner, directory=tmp_path)
+    else:
+        migrating = asyncio.create_task(migrate(owner, directory=tmp_path))
+        await _queued(reader, owner)
+        await arrival.commit()
+        await migrating
+    assert await owner.fetchval("select count(*) from receipts") == 1
+    assert await owner.fetchval("select count(*) from messages") == 0
+    assert await owner.fetchval("select count(*) from pg_stats where tablename = 'messages'") == 0
+    for connection in (owner, door, reader):
+        await connection.close()
+
+
+async def test_statistics_of_a_database_without_mail(database_url: str) -> None:
+    """Each column by which mail is looked up is known to tell messages apart, and there is none."""
+    connection = await asyncpg.connect(database_url)
+    tables = ("messages", "threads", "thread_ids", "participants", "contacts", "receipts")
+    known = await connection.fetch("select distinct tablename from pg_stats where tablename = any ($1)", tables)
+    assert {row["tablename"] for row in known} == set(tables)
+    told = await connection.fetch("select attname, n_distinct from pg_stats where tablename = 'messages'")
+    apart = {row["attname"]: row["n_distinct"] for row in told}
+    assert (apart["tenant_id"], apart["mailbox_id"], apart["id"], apart["rfc_id_hash"]) == (1, 10, -1, -1)
+    for table in tables:
+        assert await connection.fetchval(f"select count(*) from {table}") == 0
+    await connection.close()
+
+
 async def test_a_table_that_is_in_use_is_waited_for_in_short_turns(
     empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
