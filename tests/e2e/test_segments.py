@@ -58,10 +58,10 @@ def test_kill_around_the_commit(acme: Town, blobs: Directory, point: str, there:
     assert_well(blobs)
 
 
-@pytest.mark.parametrize("times", [6, pytest.param(60, marks=pytest.mark.long)])
-def test_kill_under_load(acme: Town, blobs: Directory, times: int) -> None:
+@pytest.mark.parametrize(("times", "mails_each"), [(6, 150), pytest.param(60, 300, marks=pytest.mark.long)])
+def test_kill_under_load(acme: Town, blobs: Directory, times: int, mails_each: int) -> None:
     """50 senders are in the midst of it, two workers append. Each start dies at another point, at another commit."""
-    port, mails = free_port(), letters(150 * times, *BOTH, size=4000)
+    port, mails = free_port(), letters(mails_each * times, *BOTH, size=4000)
     with sending(port, mails) as mta:
         for number in range(times):
             faults = with_faults(f"{POINTS[number % len(POINTS)]}:kill@{5 + number % 10}")
