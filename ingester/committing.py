@@ -77,7 +77,8 @@ class Committing:
         # Of the connections one half stays for all others who ask.
         runners = max(1, store.connections // 4)
         self._small = self._lane(runners, most=store.batch, enough=min(ENOUGH, store.batch))
-        self._large = self._lane(runners, most=1, enough=1)
+        # Postgres is busy with the bytes of one, and small mails would wait longer for two. What lies apart is no load.
+        self._large = self._lane(runners if blobs.on else 1, most=1, enough=1)
 
     def _lane(self, runners: int, *, most: int, enough: int) -> "Batcher[_Waiting, Outcome]":
         return Batcher(
