@@ -142,12 +142,13 @@ class Committing:
         return [kept]
 
     async def _attempt(self, cases: Sequence[Case], placing: Placing) -> list[Outcome]:
-        """One read, the judging, one write per tenant, one commit; bytes that go elsewhere are there before it."""
+        """One read, the judging, the bytes that lie elsewhere, one write per tenant, one commit.
+
+        While bytes are on their way nothing is locked and no connection is held: a disk or a store may be slow.
+        """
         async with self._database.connection() as connection:
             if self._blobs.in_segments:
                 await self._blobs.segments.claim(connection)
-                judged = placing.append(await self._judge(connection, cases))
-                return await self._commit(connection, judged, placing)
             judged = await self._judge(connection, cases)
             if not self._blobs.on:
                 return await self._commit(connection, judged)
@@ -172,12 +173,9 @@ class Committing:
             for case, group in zip(cases, wanted, strict=True)
         ]
 
-    async def _commit(
-        self, connection: Connection, judged: Sequence[tuple[Case, Judgement]], placing: Placing | None = None
-    ) -> list[Outcome]:
-        """`placing` has bytes that are on their way, which the commit is to wait for."""
+    async def _commit(self, connection: Connection, judged: Sequence[tuple[Case, Judgement]]) -> list[Outcome]:
         with self._telemetry.stage(Stage.COMMIT, *_mails(case for case, _ in judged)):
-            written = await self._write(connection, judged, placing)
+            written = await self._write(connection, judged)
         self._telemetry.metrics.observe(COMMIT_MAILS, len(judged))
         for (case, judgement), rows in zip(judged, written, strict=True):
             tally.written(self._telemetry.metrics, case, judgement, rows)
@@ -185,7 +183,7 @@ class Committing:
         return [outcome(case, judgement, rows) for (case, judgement), rows in zip(judged, written, strict=True)]
 
     async def _write(
-        self, connection: Connection, judged: Sequence[tuple[Case, Judgement]], placing: Placing | None
+        self, connection: Connection, judged: Sequence[tuple[Case, Judgement]]
     ) -> list[list[tuple[UUID, Written]]]:
         """Write all mails, grouped by tenant in key order, in one transaction."""
         written: list[list[tuple[UUID, Written]]] = [[] for _ in judged]
@@ -197,9 +195,6 @@ class Committing:
             for tenant_id, group in sorted(groups.items()):
                 for row in await write(connection, tenant_id, [mail for _, mail in group]):
                     written[group[row.mail][0]].append((tenant_id, row))
-            if placing is not None:
-                await placing.landed(min(case.deadline for case, _ in judged))
-                self._faults.hit("appended")
             if self._faults.hit("commit") == "data":
                 await provoke_data_fault(connection)
             self._faults.hit("before_commit")

@@ -1,8 +1,8 @@
 """Where the bytes of a batch's mails go: into Postgres with their rows, into an object each, or into a segment.
 
-Objects are written before the commit; a segment is appended to beside the write, and the commit waits for it. All is
-written once, however often the commit is tried. What is written for nothing (a duplicate, a commit that never comes) is
-the store's to find and delete.
+All is there before the first row is written, for what is being written locks out other mails of the same
+conversation; and it is written once, however often the commit is tried. What is written for nothing (a duplicate, a
+commit that never comes) is the store's to find and delete.
 """
 
 import asyncio
@@ -28,18 +28,39 @@ class Placing:
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
         self._there: dict[UUID, str] = {}
-        """The URLs of raw mails that are written, or, in a segment, are on their way."""
-        self._landing: list[asyncio.Future[None]] = []
-
-    # -- objects ----------------------------------------------------------------------------------------------------
+        """The URLs of raw mails that are written."""
 
     async def place(self, judged: Sequence[tuple[Case, Judgement]]) -> list[Judgement | None]:
-        """The judgements with the URLs of their mails' objects; None where an object could not be written.
+        """The judgements with the URLs of their mails' bytes; None where an object could not be written.
 
-        No connection to the database may be held meanwhile.
+        No connection to the database may be held meanwhile. Raises ObjectsUnavailable or TimeoutError where the bytes
+        go into a segment and are not known to be on the disk: nothing of the batch may be committed then.
         """
+        await (self._append(judged) if self._blobs.in_segments else self._upload(judged))
+        return [self._placed(judgement) for _, judgement in judged]
+
+    async def _append(self, judged: Sequence[tuple[Case, Judgement]]) -> None:
+        """Write what is wanted into a segment, and wait until it is on the disk."""
+        pieces = [
+            Piece(tenant_id=mail.tenant_id, raw_id=mail.raw_id, sha256=mail.raw_sha256, data=mail.envelope.raw)
+            for _, judgement in judged
+            for mail in judgement.mails
+            if self._wants(mail)
+        ]
+        if not pieces:
+            return
+        landing = self._blobs.segments.append(pieces)
+        async with asyncio.timeout_at(min(case.deadline for case, _ in judged)):
+            await asyncio.shield(landing.done)
+        self._there.update(zip((piece.raw_id for piece in pieces), landing.urls, strict=True))
+
+    async def _upload(self, judged: Sequence[tuple[Case, Judgement]]) -> None:
+        """Write what is wanted as objects, side by side, as far as the store takes it."""
         wanted = [
-            self._write(mail, case.deadline) for case, judgement in judged for mail in judgement.mails if _needs(mail)
+            self._write(mail, case.deadline)
+            for case, judgement in judged
+            for mail in judgement.mails
+            if self._wants(mail)
         ]
         failed = [error for error in await asyncio.gather(*wanted, return_exceptions=True) if error is not None]
         for error in failed:
@@ -47,44 +68,15 @@ class Placing:
                 raise error
         if failed:
             _log.error("the object store is unavailable", error=str(failed[0]) or "timeout", mails=len(failed))
-        return [self._placed(judgement) for _, judgement in judged]
 
     async def _write(self, mail: Mail, deadline: float) -> None:
-        if mail.raw_id in self._there:
-            return
         url = self._blobs.url(mail.tenant_id, mail.raw_id)
         async with asyncio.timeout_at(deadline):
             await self._blobs.write(url, mail.envelope.raw)
         self._there[mail.raw_id] = url
 
-    # -- segments ---------------------------------------------------------------------------------------------------
-
-    def append(self, judged: Sequence[tuple[Case, Judgement]]) -> list[tuple[Case, Judgement]]:
-        """The judgements with the URLs that their mails' bytes will have; they are on their way from now on."""
-        pieces = [
-            Piece(tenant_id=mail.tenant_id, raw_id=mail.raw_id, sha256=mail.raw_sha256, data=mail.envelope.raw)
-            for _, judgement in judged
-            for mail in judgement.mails
-            if _needs(mail) and mail.raw_id not in self._there
-        ]
-        if pieces:
-            landing = self._blobs.segments.append(pieces)
-            self._there.update(zip((piece.raw_id for piece in pieces), landing.urls, strict=True))
-            self._landing.append(landing.done)
-        return [(case, self._placed(judgement) or judgement) for case, judgement in judged]
-
-    async def landed(self, deadline: float) -> None:
-        """Wait until all bytes are on the disk. Raises ObjectsUnavailable or TimeoutError; then all is written anew."""
-        try:
-            async with asyncio.timeout_at(deadline):
-                for done in self._landing:
-                    await asyncio.shield(done)
-        except BaseException:
-            self._landing.clear()
-            self._there.clear()
-            raise
-
-    # -- both -------------------------------------------------------------------------------------------------------
+    def _wants(self, mail: Mail) -> bool:
+        return _needs(mail) and mail.raw_id not in self._there
 
     def _placed(self, judgement: Judgement) -> Judgement | None:
         if not all(mail.raw_id in self._there for mail in judgement.mails if _needs(mail)):

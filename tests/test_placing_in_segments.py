@@ -13,7 +13,6 @@ from ingester.app import App
 from ingester.committing import Committing
 from ingester.core.outcome import Reason
 from ingester.operators.readiness import Fault
-from ingester.placing import Placing
 from tests.blobs import Directory
 from tests.daemon import Town, settle
 from tests.test_pipeline import mail, send, settings
@@ -52,28 +51,57 @@ async def test_each_tenant_has_its_own_copy(app: App, town: Town, blobs: Directo
     await held(town, blobs)
 
 
-async def test_the_commit_waits_for_the_disk(
-    app: App, town: Town, blobs: Directory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Statements do not: they are done meanwhile. Yes means synced and committed."""
+async def test_rows_wait_for_the_disk(app: App, town: Town, blobs: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Yes means synced and committed; what waits for the disk holds no connection."""
     await send(app, mail("first"))
-    let, written = threading.Event(), asyncio.Event()
-    landed = Placing.landed
+    let, syncing = threading.Event(), threading.Event()
 
-    async def noted(self: Placing, deadline: float) -> None:
-        written.set()
-        await landed(self, deadline)
+    def slow(_: int) -> None:
+        syncing.set()
+        let.wait(30)
 
-    monkeypatch.setattr(os, "fdatasync", lambda _: let.wait(30))
-    monkeypatch.setattr(Placing, "landed", noted)
+    monkeypatch.setattr(os, "fdatasync", slow)
     sending = asyncio.create_task(send(app, mail("second")))
-    await written.wait()
+    assert await asyncio.to_thread(syncing.wait, 30)
     await asyncio.wait((sending,), timeout=0.2)
     assert not sending.done()
+    assert app.database.used == 0
     assert len(await town.fetch("SELECT FROM messages")) == 1
     let.set()
     assert (await sending).reason is Reason.ACCEPTED
     assert len(await town.fetch("SELECT FROM messages")) == 2
+    await held(town, blobs)
+
+
+async def test_a_slow_disk_locks_nobody_out(
+    app: App, town: Town, blobs: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mail whose bytes are on their way stands in no other's way: an answer to it that another worker commits."""
+    other = App(settings(town.url, store__commit_seconds=5))
+    await other.open()
+    let, syncing = threading.Event(), threading.Event()
+    sync = os.fdatasync
+
+    def slow_once(descriptor: int) -> None:
+        if not syncing.is_set():
+            syncing.set()
+            let.wait(30)
+        sync(descriptor)
+
+    try:
+        monkeypatch.setattr(os, "fdatasync", slow_once)
+        sending = asyncio.create_task(send(app, mail("question")))
+        assert await asyncio.to_thread(syncing.wait, 30)
+        answer = mail("answer", reply="question")
+        assert (await send(other, answer)).reason is Reason.ACCEPTED
+        assert not sending.done()
+        let.set()
+        assert (await sending).reason is Reason.ACCEPTED
+    finally:
+        let.set()
+        await other.close()
+    (row,) = await town.fetch("SELECT count(DISTINCT thread_id) AS threads, count(*) AS messages FROM messages")
+    assert tuple(row) == (1, 2)
     await held(town, blobs)
 
 
@@ -84,11 +112,10 @@ async def test_bytes_are_written_once_however_often_it_is_tried(
     troubles: list[Exception] = [asyncpg.ConnectionDoesNotExistError("x"), asyncpg.DataError("x")]
     commit = Committing._commit
 
-    async def troubled(self: Committing, connection: object, judged: object, placing: object) -> object:
+    async def troubled(self: Committing, connection: object, judged: object) -> object:
         if troubles:
-            await placing.landed(1e9)  # type: ignore[attr-defined]
             raise troubles.pop(0)
-        return await commit(self, connection, judged, placing)  # type: ignore[arg-type]
+        return await commit(self, connection, judged)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Committing, "_commit", troubled)
     outcomes = await asyncio.gather(*(send(app, mail(f"m{n}")) for n in range(9)))

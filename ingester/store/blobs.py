@@ -57,7 +57,7 @@ class Blobs:
 
     @property
     def in_segments(self) -> bool:
-        """Whether new mails go into segments: appended beside the write, not written before it."""
+        """Whether new mails go into segments."""
         return self._place.startswith(FILES)
 
     @property

@@ -64,8 +64,11 @@ async def write(connection: Connection, tenant_id: UUID, mails: Sequence[Mail]) 
 
 
 def is_one_statement(mail: Mail) -> bool:
-    """Whether `write` needs one statement for it and no more, whatever becomes of it."""
-    return mail.event is None and mail.blob_key is None and not _is_large(mail)
+    """Whether `write` writes its rows in one statement, whatever becomes of it.
+
+    What is noted after it, that bytes elsewhere were written for nothing, may be lost: a sweep finds them too.
+    """
+    return mail.event is None and not _is_large(mail)
 
 
 def _is_large(mail: Mail) -> bool:

@@ -26,7 +26,7 @@ class Emptied:
 
 
 async def discard(connection: Connection, tenant_id: UUID, blobs: Sequence[tuple[UUID, str]]) -> None:
-    """Note objects (raw id and URL) that were written for nothing, in the caller's transaction.
+    """Note objects (raw id and URL) that were written for nothing.
 
     One that a mail has all the same, written by an attempt whose answer was lost, is left alone.
     """

@@ -21,6 +21,6 @@ class Stage(StrEnum):
     FIND = "find"
     """The one read of a batch."""
     UPLOAD = "upload"
-    """The raw bytes of a batch on their way to the object store."""
+    """The raw bytes of a batch on their way to the object store, or into a segment."""
     COMMIT = "commit"
     """The transaction of a batch: the writes and the COMMIT."""

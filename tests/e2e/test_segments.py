@@ -10,14 +10,15 @@ import psutil
 import pytest
 
 from tests.blobs import Directory, stored_bytes
-from tests.daemon import Town, command, free_port, serving
+from tests.daemon import Town, command, serving
 from tests.e2e.caller import calling
 from tests.e2e.ledger import audit
 from tests.mta import letter, letters, send, sending
+from tests.ports import free_port
 
 BOTH = ("support@acme.test", "sales@globex.test")
 HASTY = {"INGESTER_STORE__COMMIT_SECONDS": "1"}
-POINTS = ("torn", "unsynced", "appended", "before_commit", "during_commit", "after_commit")
+POINTS = ("torn", "unsynced", "uploaded", "before_commit", "during_commit", "after_commit")
 
 pytestmark = [pytest.mark.usefixtures("blobs"), pytest.mark.segments(only=True), pytest.mark.thorough]
 
@@ -38,7 +39,7 @@ def assert_well(blobs: Directory) -> None:
 
 @pytest.mark.parametrize(
     ("point", "there"),
-    [("append", 0), ("torn", 0), ("unsynced", 2), ("sync", 2), ("appended", 2), ("before_commit", 2),
+    [("append", 0), ("torn", 0), ("unsynced", 2), ("sync", 2), ("uploaded", 2), ("before_commit", 2),
      ("during_commit", 2), ("after_commit", 2)],
 )  # fmt: skip
 def test_kill_around_the_commit(acme: Town, blobs: Directory, point: str, there: int) -> None:
