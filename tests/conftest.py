@@ -9,8 +9,8 @@ import structlog
 
 from tests import dns_guard
 from tests.blobs import blobs, bucket, lasting_blobs, pytest_generate_tests
-from tests.daemon import free_port
 from tests.dns_guard import no_real_dns
+from tests.ports import free_port
 from tests.postgres import database_url, empty_database_url, own_postgres, postgres
 from tests.quiet_dns import quiet_dns
 from tests.roles import walled

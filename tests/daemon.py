@@ -21,6 +21,7 @@ import psutil
 
 from ingester.clock import new_id
 from ingester.store import registry
+from tests.ports import free_port
 from tests.quiet_dns import nameservers
 
 ROOT = Path(__file__).parent.parent
@@ -138,29 +139,6 @@ class Daemon:
         with self.news:
             self.ended = True
             self.news.notify_all()
-
-
-def free_port() -> int:
-    """A port that nothing listens on, below the ephemeral range so that no client socket takes it meanwhile.
-
-    Processes that run side by side have neighbouring ids: each looks in a stretch of its own.
-    """
-    for port in range(10_000 + os.getpid() * 997 % 9_000, 20_000):
-        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("::", port))
-            except OSError:
-                continue
-            if port in _given:
-                continue
-            _given.add(port)
-            return port
-    raise AssertionError("no free port")
-
-
-_given: set[int] = set()
 
 
 def clean_environment() -> dict[str, str]:

@@ -21,7 +21,8 @@ import psutil
 import pytest
 
 from tests.clients import unpack
-from tests.daemon import END_SECONDS, Daemon, free_port
+from tests.daemon import END_SECONDS, Daemon
+from tests.ports import free_port
 
 OWNER = "daemon"
 """The account that stands for `postfix`: a package that is only unpacked makes none."""

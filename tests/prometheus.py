@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from tests.clients import unpack
-from tests.daemon import free_port
+from tests.ports import free_port
 
 START_SECONDS = 30.0
 """A safety net: it takes a second."""

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients import joined, unpack
-from tests.daemon import free_port
+from tests.ports import free_port
 
 START_SECONDS = 30.0
 """A safety net: it takes half a second."""

@@ -10,7 +10,7 @@ import pytest
 from ingester import preflight
 from ingester.settings import Settings, load
 from ingester.transport.sockets import bind
-from tests.daemon import free_port
+from tests.ports import free_port
 
 
 def settings_of(first: str, second: str) -> Settings:

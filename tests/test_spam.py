@@ -26,7 +26,7 @@ from ingester.spam import (
 )
 from tests import rspamd
 from tests.cost import assert_loop_goes_on
-from tests.daemon import free_port
+from tests.ports import free_port
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 MAIL = (

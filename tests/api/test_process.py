@@ -7,7 +7,8 @@ import aiohttp
 import msgspec
 import pytest
 
-from tests.daemon import Daemon, command, free_port, serving, town
+from tests.daemon import Daemon, command, serving, town
+from tests.ports import free_port
 
 pytestmark = pytest.mark.thorough
 

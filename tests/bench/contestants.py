@@ -23,12 +23,12 @@ from tests.bench.subject import (
     Daemon,
     Server,
     daemon,
-    free_port,
     fresh_database,
     own_environment,
     query,
     serving,
 )
+from tests.ports import free_port
 
 EMPTY = "template1"
 

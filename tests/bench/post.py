@@ -24,8 +24,9 @@ from tests.bench.e2e import CEILING_MARGIN, MEMORY_FILESYSTEMS, percentile, zone
 from tests.bench.measure import describe_machine, tree_cpu
 from tests.bench.shapes import Shape
 from tests.bench.sheet import FORMAT, Figure, Sheet
-from tests.bench.subject import PROXIED, BenchError, Server, daemon, free_port, fresh_database, postgres, query
+from tests.bench.subject import PROXIED, BenchError, Server, daemon, fresh_database, postgres, query
 from tests.nameserver import NameServer, in_thread
+from tests.ports import free_port
 
 LEAST_RATIO = 1.2
 

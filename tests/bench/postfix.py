@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.bench.corpus import DOMAIN
-from tests.bench.subject import BenchError, await_greeting, free_port
+from tests.bench.subject import BenchError, await_greeting
+from tests.ports import free_port
 from tests.postfix import GROUP, OWNER, lay_out, package, running
 
 QUEUES = ("maildrop", "incoming", "active", "hold", "deferred", "corrupt")

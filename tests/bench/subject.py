@@ -6,7 +6,6 @@ good before it does, as they must on an installation's first day.
 
 import asyncio
 import os
-import random
 import shutil
 import signal
 import socket
@@ -30,6 +29,7 @@ from ingester.store.migrate import migrate
 from tests.bench.corpus import DOMAIN
 from tests.bench.driver import CLIENTS, introduction
 from tests.bench.probe import DIRECTORY as PROBE
+from tests.ports import free_port
 
 POSTGRES_OPTIONS = {"shared_buffers": "256MB", "max_wal_size": "4GB", "wal_init_zero": "off"}
 """Beside the defaults. Room for the log, so that no checkpoint falls into one run and not into the other. A server that
@@ -42,8 +42,6 @@ TENANT = UUID("00000000-0000-7000-8000-00000000be7c")
 TEMPLATE = "bench_template"
 PROXIED = MappingProxyType({"INGESTER_SMTP__PROXY_NETWORKS": "127.0.0.0/8"})
 """The settings of a daemon for a driver that sends a PROXY header (`Plan.proxied`)."""
-PORTS = range(30_000, 32_000)
-"""Below the ephemeral range: who tries a closed port of that range again and again may connect to himself."""
 
 T = TypeVar("T")
 
@@ -233,17 +231,6 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 def _tail(log: Path) -> str:
     return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:]) if log.exists() else ""
-
-
-def free_port() -> int:
-    """A port that nothing listens on. Raises BenchError when there is none."""
-    for port in random.sample(PORTS, len(PORTS)):
-        try:
-            with socket.create_server(("127.0.0.1", port)):
-                return port
-        except OSError:
-            continue
-    raise BenchError(f"no free port between {PORTS.start} and {PORTS.stop}")
 
 
 def query(url: str, ask: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:

@@ -8,7 +8,7 @@ import pytest
 
 from ingester.operators.routes import HEALTH, READY
 from tests.cli.conftest import Cli
-from tests.daemon import free_port
+from tests.ports import free_port
 
 
 class _Draining(BaseHTTPRequestHandler):

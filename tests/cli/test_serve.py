@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import ROOT, free_port, serving
+from tests.daemon import ROOT, serving
+from tests.ports import free_port
 
 pytestmark = pytest.mark.thorough
 

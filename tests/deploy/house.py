@@ -26,11 +26,12 @@ from click.testing import CliRunner
 from ingester.cli import main
 from ingester.store import binaries
 from tests import mta
-from tests.daemon import OURS, Daemon, Town, clean_environment, free_port, serving, settle
+from tests.daemon import OURS, Daemon, Town, clean_environment, serving, settle
 from tests.deploy.pages import ROOT
 from tests.deploy.pgbouncer import pooling
 from tests.deploy.ways import FILLED
 from tests.e2e.certificates import Pair, write_pair
+from tests.ports import free_port
 
 SECONDS = 120
 LETTERS = 5

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.clients import joined, unpack
-from tests.daemon import free_port
+from tests.ports import free_port
 
 START_SECONDS = 30.0
 """A safety net: it takes a tenth of a second."""

@@ -14,9 +14,10 @@ import pytest
 from ingester import __version__
 from ingester.settings import load
 from tests import mta
-from tests.daemon import Daemon, Town, _running, clean_environment, free_port
+from tests.daemon import Daemon, Town, _running, clean_environment
 from tests.deploy.dockerfile import base_python, below, carry_out, context, stages, words_of
 from tests.deploy.tools import tool
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"

@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.daemon import free_port
 from tests.doctor.conftest import HOST, MACHINE, SECRET, Practice
+from tests.ports import free_port
 from tests.zones import Fault
 
 Plant = Callable[[Practice, Path], object]

@@ -8,9 +8,10 @@ import pytest
 from click.testing import CliRunner
 
 from ingester.cli import main
-from tests.daemon import command, free_port, serving
+from tests.daemon import command, serving
 from tests.deploy.pgbouncer import pooling
 from tests.doctor.conftest import Hospital, Practice
+from tests.ports import free_port
 from tests.swift import Swift
 
 pytestmark = pytest.mark.thorough

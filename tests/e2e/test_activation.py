@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 import psutil
 import pytest
 
-from tests.daemon import DIED, Daemon, Town, free_port, serving
+from tests.daemon import DIED, Daemon, Town, serving
 from tests.e2e.caller import Caller, calling
 from tests.e2e.ledger import audit
 from tests.inbound import PATH, TOKEN
 from tests.mta import Letter, Mta, letter, sending
+from tests.ports import free_port
 from tests.service_manager import listening, managing, port_of
 
 pytestmark = pytest.mark.thorough

@@ -16,8 +16,9 @@ import pytest
 from click.testing import CliRunner
 
 from ingester.cli import main
-from tests.daemon import ROOT, clean_environment, free_port
+from tests.daemon import ROOT, clean_environment
 from tests.e2e.certificates import write_pair
+from tests.ports import free_port
 
 pytestmark = pytest.mark.thorough
 

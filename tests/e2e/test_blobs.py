@@ -11,12 +11,13 @@ import msgspec
 import pytest
 
 from tests.blobs import Bucket, stored_bytes
-from tests.daemon import Town, command, free_port, serving
+from tests.daemon import Town, command, serving
 from tests.e2e.caller import calling
 from tests.e2e.ledger import audit
 from tests.e2e.provider import hand_in, insist
 from tests.inbound import TOKEN
 from tests.mta import letter, letters, send, sending
+from tests.ports import free_port
 
 BOTH = ("support@acme.test", "sales@globex.test")
 HASTY = {"INGESTER_STORE__COMMIT_SECONDS": "1"}

@@ -23,10 +23,11 @@ import pytest
 
 from tests.canaries import Canaries, exchange, mail, request, session
 from tests.collector import Collector, collecting
-from tests.daemon import ROOT, Daemon, Town, clean_environment, command, free_port, serving
+from tests.daemon import ROOT, Daemon, Town, clean_environment, command, serving
 from tests.e2e.test_faults import frozen
 from tests.e2e.test_ses import serving as ses_serving
 from tests.inbound import PATH
+from tests.ports import free_port
 from tests.postgres import Cluster
 from tests.sns import FakeSns, body_of, headers_of
 from tests.transport.ses.house import bounce, complaint, in_s3, received

@@ -17,12 +17,13 @@ import pytest
 
 from tests.blobs import Bucket, Directory
 from tests.confined import options
-from tests.daemon import OURS, ROOT, Town, free_port, serving
+from tests.daemon import OURS, ROOT, Town, serving
 from tests.e2e.caller import calling
 from tests.e2e.certificates import write_pair
 from tests.e2e.provider import hand_in
 from tests.inbound import TOKEN
 from tests.nameserver import NameServer, in_thread
+from tests.ports import free_port
 from tests.service_manager import listening, managing, port_of
 from tests.signing import key_record, signed
 

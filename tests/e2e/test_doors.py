@@ -17,9 +17,10 @@ from uuid import UUID
 import aiohttp
 import pytest
 
-from tests.daemon import Daemon, Town, free_port, serving
+from tests.daemon import Daemon, Town, serving
 from tests.inbound import PATH, RFC822, TOKEN
 from tests.mta import Letter, letter
+from tests.ports import free_port
 
 RECIPIENT = "support@acme.test"
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}

@@ -11,11 +11,12 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from tests.daemon import Town, free_port, serving
+from tests.daemon import Town, serving
 from tests.e2e.caller import calling
 from tests.e2e.ledger import audit
 from tests.e2e.wiretap import Act, tapped
 from tests.mta import Attempt, Mta, letter, letters, send, sending
+from tests.ports import free_port
 from tests.postgres import Cluster
 
 pytestmark = pytest.mark.usefixtures("blobs")

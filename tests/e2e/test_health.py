@@ -12,10 +12,11 @@ import pytest
 import requests
 
 from ingester.store.embedded import LocalPostgres
-from tests.daemon import Daemon, Town, command, free_port, serving
+from tests.daemon import Daemon, Town, command, serving
 from tests.e2e.caller import calling
 from tests.inbound import NOWHERE, TOKEN
 from tests.mta import letter
+from tests.ports import free_port
 from tests.postgres import Cluster
 
 pytestmark = pytest.mark.thorough

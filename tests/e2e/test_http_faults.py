@@ -5,11 +5,12 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.daemon import Town, free_port, serving
+from tests.daemon import Town, serving
 from tests.e2e.ledger import audit
 from tests.e2e.provider import Handed, hand_in, insist
 from tests.inbound import TOKEN
 from tests.mta import letters
+from tests.ports import free_port
 from tests.postgres import Cluster
 
 pytestmark = pytest.mark.thorough

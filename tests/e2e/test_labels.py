@@ -7,8 +7,9 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from ingester.telemetry.metrics import ALL
-from tests.daemon import Town, free_port, serving
+from tests.daemon import Town, serving
 from tests.inbound import TOKEN
+from tests.ports import free_port
 
 pytestmark = pytest.mark.thorough
 

@@ -16,8 +16,9 @@ import psutil
 import pytest
 
 from tests.clients import swaks
-from tests.daemon import Daemon, Town, command, free_port, serving
+from tests.daemon import Daemon, Town, command, serving
 from tests.mta import letter, letters, send
+from tests.ports import free_port
 from tests.postfix import OWNER, postfix
 
 pytestmark = pytest.mark.thorough

@@ -22,9 +22,10 @@ import requests
 from ingester.settings import load
 from ingester.telemetry.kinds import Kind
 from ingester.telemetry.metrics import ALL
-from tests.daemon import DIED, Daemon, Town, free_port, serving
+from tests.daemon import DIED, Daemon, Town, serving
 from tests.inbound import TOKEN
 from tests.mta import Letter, Mta, letters, sending
+from tests.ports import free_port
 from tests.prometheus import Prometheus, scraping
 
 pytestmark = pytest.mark.thorough

@@ -27,8 +27,9 @@ from ingester.clock import new_id, now
 from ingester.settings import load
 from ingester.store.db import Database
 from ingester.store.keys import add_key, key_text
-from tests.daemon import Town, free_port, serving
+from tests.daemon import Town, serving
 from tests.inbound import TOKEN, mail
+from tests.ports import free_port
 
 pytestmark = pytest.mark.thorough
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.daemon import Daemon, Town, arrival, command, free_port, serving
+from tests.daemon import Daemon, Town, arrival, command, serving
 from tests.e2e.caller import Caller, calling
 from tests.e2e.certificates import serial_of, write_pair
 from tests.e2e.ledger import audit
 from tests.mta import letter, letters, sending
+from tests.ports import free_port
 
 pytestmark = pytest.mark.usefixtures("blobs")
 

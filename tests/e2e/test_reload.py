@@ -15,11 +15,12 @@ import pytest
 
 from ingester.store.migrate import _LOCK as MIGRATING
 from ingester.supervisor.supervising import PAUSE_SECONDS
-from tests.daemon import DIED, Daemon, Town, free_port, serving
+from tests.daemon import DIED, Daemon, Town, serving
 from tests.e2e.caller import calling
 from tests.e2e.provider import hand_in
 from tests.inbound import TOKEN
 from tests.mta import letter
+from tests.ports import free_port
 from tests.service_manager import Manager, listening, managing
 
 pytestmark = pytest.mark.thorough

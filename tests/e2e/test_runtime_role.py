@@ -16,10 +16,11 @@ import pytest
 from ingester.app import App
 from ingester.settings import load
 from tests.cli.conftest import Cli, bare_environment
-from tests.daemon import Town, command, free_port, serving, settle
+from tests.daemon import Town, command, serving, settle
 from tests.e2e.ledger import audit
 from tests.inbound import PATH, RFC822, TOKEN
 from tests.mta import Letter, letter, letters, send, sending
+from tests.ports import free_port
 from tests.postgres import Cluster
 from tests.quiet_dns import nameservers
 from tests.roles import Walled, remove

@@ -21,7 +21,7 @@ from ingester.store.objects import (
     open_objects,
     require_extra,
 )
-from tests.daemon import free_port
+from tests.ports import free_port
 from tests.swift import Swift
 
 LIMIT = 64 << 20
