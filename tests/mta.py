@@ -21,6 +21,8 @@ LONGEST_PAUSE = 0.5
 ANSWER_SECONDS = 150.0
 """How long an answer may take before the sender gives the connection up."""
 FINISH_SECONDS = 120.0
+THOUSANDS_SECONDS = 900.0
+"""How long thousands of mails may take: a real S3 in Python on the same cores stores 70 objects a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

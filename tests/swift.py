@@ -22,7 +22,8 @@ import pytest
 from obstore.store import S3Store
 
 from ingester.settings import S3
-from tests.daemon import ROOT, free_port
+from tests.daemon import ROOT
+from tests.ports import free_port
 
 USER, SECRET = "test:ingester", "a-secret-of-the-tests"
 """As `tests.swift_server` has them."""
@@ -38,6 +39,8 @@ class Swift:
     ports: tuple[int, int, int, int]
     process: subprocess.Popen[bytes] | None = None
     buckets: int = field(default=0)
+    clients: dict[str, S3Store] = field(default_factory=dict)
+    """By bucket: a client keeps its connections, and a new one for each object takes twice the time."""
 
     @property
     def endpoint(self) -> str:
@@ -71,9 +74,11 @@ class Swift:
         return name
 
     def store(self, bucket: str) -> S3Store:
-        """A client of its own, beside the code under test."""
-        options: Any = {**self._said(), "client_options": {"allow_http": True}}
-        return S3Store(bucket, **options)
+        """A client of our own, beside the code under test."""
+        if bucket not in self.clients:
+            options: Any = {**self._said(), "client_options": {"allow_http": True}}
+            self.clients[bucket] = S3Store(bucket, **options)
+        return self.clients[bucket]
 
     def keys(self, bucket: str) -> list[str]:
         """All keys of a bucket."""
