@@ -14,7 +14,7 @@ from tests.daemon import Daemon, Town, arrival, command, serving
 from tests.e2e.caller import Caller, calling
 from tests.e2e.certificates import serial_of, write_pair
 from tests.e2e.ledger import audit
-from tests.mta import letter, letters, sending
+from tests.mta import THOUSANDS_SECONDS, letter, letters, sending
 from tests.ports import free_port
 
 pytestmark = pytest.mark.usefixtures("blobs")
@@ -295,6 +295,6 @@ def test_workers_killed_again_and_again(acme: Town) -> None:
         daemon.wait_event("serving", times=2)
         with sending(daemon.port, mails) as mta:
             daemon.wait_event("worker died, starting another", times=10)
-            mta.finish()
+            mta.finish(THOUSANDS_SECONDS)
     assert mta.count("") > 0
     audit(acme.url, mails, mta.attempts)
