@@ -12,6 +12,9 @@ case ${1:-} in
 esac
 cd "$ROOT"
 export HYPOTHESIS_STORAGE_DIRECTORY="$ENVIRONMENT/.hypothesis"
+# Bytecode is kept even where the machine forbids it, else each worker compiles all tests anew; it lies beside the tree.
+unset PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX="$ENVIRONMENT/bytecode"
 # More workers than cores: many tests wait. In the order of the collection: see tests/conftest.py.
 exec "$ENVIRONMENT/bin/python" -m pytest -m "$tier" -n 4 --dist loadfile --no-loadscope-reorder \
     -o cache_dir="$ENVIRONMENT/.pytest_cache" "$@"

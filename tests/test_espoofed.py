@@ -315,6 +315,7 @@ READ_ONE_WAY = {
 """What names the attacker alone, by the one From field that is there."""
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("shape", FROM_SHAPES)
 async def test_what_people_see_is_what_was_judged(app: App, town: Town, shape: str) -> None:
     await town.fetch("UPDATE mailboxes SET auth_policy = 'enforce' WHERE local_part = 'sales'")

@@ -99,6 +99,7 @@ def test_few_skips_are_allowed_and_each_has_a_test_and_a_reason() -> None:
         assert f"def {function.partition('[')[0]}(" in (ROOT / path).read_text(encoding="utf-8")
 
 
+@pytest.mark.thorough
 def test_a_skip_that_is_not_allowed_fails_the_run(pytester_run: Path) -> None:
     (pytester_run / "test_some.py").write_text(
         "import pytest\n"

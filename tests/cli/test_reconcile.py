@@ -29,6 +29,7 @@ def test_without_a_bucket_there_is_nothing_to_search(town: Cli) -> None:
     assert "yesterday" in town.usage("reconcile", "s3", "--since", "yesterday")
 
 
+@pytest.mark.thorough
 def test_a_bucket_is_searched_and_what_was_deferred_is_said(
     town: Cli, swift: Swift, monkeypatch: pytest.MonkeyPatch
 ) -> None:

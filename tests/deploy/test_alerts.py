@@ -35,6 +35,7 @@ def test_promtool_takes_the_configuration() -> None:
     assert "1 rule files found" in check("check", "config", ROOT / "deploy" / "prometheus" / "prometheus.yml")
 
 
+@pytest.mark.thorough
 def test_every_alert_fires_and_ends() -> None:
     """promtool runs the cases, each of which is silent, fires and is silent again."""
     assert check("test", "rules", *CASES).count("SUCCESS") == len(CASES)

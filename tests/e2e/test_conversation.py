@@ -37,6 +37,7 @@ def answer(daemon: Daemon, to: str, name: str, subject: str = "Re: Order", sende
     return 250
 
 
+@pytest.mark.thorough
 def test_many_rounds_are_one_thread(acme: Town) -> None:
     with serving(acme.url, settings=SECRETS) as daemon:
         first = register(acme, "--subject", "Order")

@@ -72,6 +72,7 @@ def test_smtp_source(acme: Town, host: str) -> None:
     assert row["size"] > 2000
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"], ids=["ipv4", "ipv6"])
 def test_different_mails_over_starttls(acme: Town, tmp_path: Path, host: str) -> None:
     """What smtp-source cannot do: many connections with TLS."""
@@ -83,6 +84,7 @@ def test_different_mails_over_starttls(acme: Town, tmp_path: Path, host: str) ->
     assert row["clear"] == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("many", [2000, pytest.param(10_000, marks=pytest.mark.long)])
 def test_thousands_of_different_mails_over_fifty_connections(acme: Town, many: int) -> None:
     """10,000 mails are 10,000 messages and 10,000 receipts."""

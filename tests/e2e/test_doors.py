@@ -123,6 +123,7 @@ async def bring(town: Town, daemon: Daemon, http: int, mails: list[tuple[Letter,
     assert not await town.fetch("SELECT FROM dead_letters")
 
 
+@pytest.mark.thorough
 def test_in_any_order(acme: Town) -> None:
     http = free_port()
     orders = list(itertools.permutations(DOORS))
@@ -131,6 +132,7 @@ def test_in_any_order(acme: Town) -> None:
         asyncio.run(bring(acme, daemon, http, mails, at_once=False))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_all_at_once_a_hundred_times(acme: Town, workers: int) -> None:
     """Every mail by every door at once, twice by each: in one process, and where two share the ports."""

@@ -49,6 +49,7 @@ def test_kill_at_the_only_commit(acme: Town, point: str, stored: int) -> None:
     assert row["retries"] == stored * len(BOTH)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("times", [3, pytest.param(60, marks=pytest.mark.long)])
 def test_kill_under_load(acme: Town, times: int) -> None:
     """50 senders are in the midst of it. Each start dies at another point, and at another commit."""
@@ -87,6 +88,7 @@ def stop_and_start(cluster: Cluster, mta: Mta, *, immediate: bool, deferrals: in
     mta.wait_for(lambda: mta.count("2") > yes)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("immediate", [False, True], ids=["fast", "immediate"])
 def test_postgres_stops_and_starts(own_town: Town, own_server: Cluster, immediate: bool) -> None:
     """Under 50 senders, fsync on: 4xx until it is back, then all goes on without a restart."""
@@ -119,6 +121,7 @@ def test_postgres_stops_again_and_again(own_town: Town, own_server: Cluster) -> 
     audit(own_town.url, mails, mta.attempts)
 
 
+@pytest.mark.thorough
 def test_started_while_postgres_is_away(own_town: Town, own_server: Cluster) -> None:
     """The daemon starts, says 451, and takes mail once Postgres is there."""
     own_server.server.stop()
@@ -147,6 +150,7 @@ def frozen(cluster: Cluster) -> Iterator[None]:
             one.resume()
 
 
+@pytest.mark.thorough
 def test_postgres_hangs(own_town: Town, own_server: Cluster) -> None:
     """A server that does not answer costs the commit's deadline, then 451; the retry leaves one message."""
     first, second = letters(2)
@@ -175,6 +179,7 @@ def test_recipient_while_postgres_hangs(own_town: Town, own_server: Cluster) -> 
         assert caller.ask("RCPT TO:<sales@globex.test>").startswith("250")
 
 
+@pytest.mark.thorough
 def test_drain_while_postgres_hangs(own_town: Town, own_server: Cluster) -> None:
     """SIGTERM ends the daemon in order, though a mail waits for a commit that will not come."""
     settings = {"INGESTER_DRAIN_SECONDS": "3", **HASTY}
@@ -205,6 +210,7 @@ def test_cut_after_the_bytes_of_commit(acme: Town) -> None:
     assert (row["duplicates"], row["receipts"]) == (0, 24)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("act", [Act.CUT_AFTER, Act.CUT_BEFORE])
 def test_cut_at_commits_under_load(acme: Town, act: Act) -> None:
     """50 senders share the commits that are cut."""
@@ -218,6 +224,7 @@ def test_cut_at_commits_under_load(acme: Town, act: Act) -> None:
     audit(acme.url, mails, mta.attempts)
 
 
+@pytest.mark.thorough
 def test_cut_off_after_the_bytes_of_commit(acme: Town) -> None:
     """Where nobody can be asked within the deadline the answer is 451, and the retry is a duplicate."""
     before, mails = letters(1, *BOTH, name="before"), letters(1, *BOTH)
@@ -242,6 +249,7 @@ def test_cut_off_after_the_bytes_of_commit(acme: Town) -> None:
 # -- the sender goes ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("rudely", [False, True], ids=["fin", "reset"])
 def test_sender_hangs_up_during_the_commit(acme: Town, rudely: bool) -> None:
     """The connection does not own the acceptance: the commit that waits when the sender goes is carried out."""
@@ -263,6 +271,7 @@ def test_sender_hangs_up_during_the_commit(acme: Town, rudely: bool) -> None:
     assert (row["duplicates"], row["receipts"]) == (1, 2)
 
 
+@pytest.mark.thorough
 def test_senders_hang_up_after_the_dot(acme: Town) -> None:
     """The dot and the end of the connection come together: each mail is stored, and once only when it is retried."""
     mails = letters(100)

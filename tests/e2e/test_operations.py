@@ -27,6 +27,7 @@ SECONDS = 20.0
 # -- the drain --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_sigterm_under_load(acme: Town) -> None:
     """50 senders: the DATA under way is finished, idle sessions hear 421, exit 0; the next daemon gets the rest."""
     port, mails = free_port(), letters(3000, "support@acme.test", "sales@globex.test", size=4000)
@@ -57,6 +58,7 @@ def test_sigterm_under_load(acme: Town) -> None:
     assert row["count"] == 1
 
 
+@pytest.mark.thorough
 def test_drain_is_bounded(acme: Town) -> None:
     """A sender that stops in the midst of its DATA does not hold the daemon."""
     with serving(acme.url, settings={"INGESTER_DRAIN_SECONDS": "1"}) as daemon, calling(daemon.port) as caller:
@@ -86,6 +88,7 @@ def presented(port: int) -> int:
     return serial_of(der)
 
 
+@pytest.mark.thorough
 def test_certificate_swap(acme: Town, tmp_path: Path) -> None:
     """New files serve new connections without a restart; what runs goes on; a broken file changes nothing."""
     first = write_pair(tmp_path)
@@ -151,6 +154,7 @@ def rcpt(caller: Caller, address: str) -> str:
     return answer
 
 
+@pytest.mark.thorough
 def test_directory_changes_while_it_runs(acme: Town) -> None:
     """A mailbox added a moment ago receives; one suspended a moment ago does not, though its route was cached."""
     with serving(acme.url) as daemon, calling(daemon.port) as caller:
@@ -274,6 +278,7 @@ def test_two_workers(acme: Town) -> None:
     audit(acme.url, mails, mta.attempts)
 
 
+@pytest.mark.thorough
 def test_supervisor_killed(acme: Town) -> None:
     """kill -9 of the supervisor ends the workers in order: nobody would start them again."""
     with serving(acme.url, settings=TWO, wait=False) as daemon:

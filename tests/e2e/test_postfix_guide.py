@@ -23,6 +23,7 @@ def place() -> Iterator[Path]:
         yield Path(directory) / "door"
 
 
+@pytest.mark.thorough
 def test_mail_for_nobody_is_refused_at_the_door(acme: Town, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = re.search(r"```cf\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     assert found is not None

@@ -120,6 +120,7 @@ def mails(count: int, size: int = 5000) -> list[bytes]:
 # -- reading --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 async def test_another_process_reads_while_one_writes(place: Place) -> None:
     data = mails(3)
     raw_ids = await place.store(*data)
@@ -398,6 +399,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("point", ["copied", "named", "moved", "drop"])
 async def test_a_process_that_is_killed_while_it_compacts(place: Place, point: str) -> None:
     """By kill -9, really: its locks go with it."""

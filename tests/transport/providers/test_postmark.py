@@ -217,6 +217,7 @@ WORST = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", WORST)
 def test_the_worst_mails_are_cheap_and_held_about_once(name: str) -> None:
     body = json.dumps({"MessageID": "1", "Attachments": ["x" * MIB], "RawEmail": WORST[name]()}).encode()
