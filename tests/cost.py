@@ -101,5 +101,6 @@ class _Runs:
         self._least = min(self._least, seconds if seconds < self._bound else seconds / slowness())
         if self._least < self._bound:
             return True
-        assert self._count < RUNS, f"{self._least:.3f} s in the best of {RUNS} runs, not below {self._bound} s"
+        best = f"{self._least:.3f} s at the pace of a quiet machine in the best of {RUNS} runs"
+        assert self._count < RUNS, f"{best}, not below {self._bound} s"
         return False

@@ -12,7 +12,7 @@ case ${1:-} in
 esac
 cd "$ROOT"
 export HYPOTHESIS_STORAGE_DIRECTORY="$ENVIRONMENT/.hypothesis"
-# Bytecode is kept even where the machine forbids it, else each worker compiles all tests anew; it lies beside the tree.
+# Bytecode is kept even where the machine forbids it, else each worker compiles all tests anew; it lies in the environment.
 unset PYTHONDONTWRITEBYTECODE
 export PYTHONPYCACHEPREFIX="$ENVIRONMENT/bytecode"
 # More workers than cores: many tests wait. In the order of the collection: see tests/conftest.py.
